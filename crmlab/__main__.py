@@ -1,0 +1,99 @@
+"""The commands of the course: ``python -m crmlab <verb>``. ``make <verb>`` calls the same."""
+
+import argparse
+import os
+import subprocess
+import sys
+
+from crmlab import __version__
+from crmlab.course import environment
+
+
+def setup(args):
+    """set up .venv from the lock (the other commands do it when needed)"""
+
+
+def run(args):
+    """execute every lesson into build/, build the pages, say where to open them"""
+    from crmlab.course import run
+
+    return run.run(jobs=args.jobs)
+
+
+def build(args):
+    """rewrite the stored notebooks from their sources (--check: only say what differs)"""
+    from crmlab.course import run
+
+    return run.build(args.stem, jobs=args.jobs, check=args.check)
+
+
+def test(args):
+    """run all tests, and every stored notebook again with nbval; further words go to pytest"""
+    folders = ["tests", "crmlab", "notebooks", "exercises/solutions"]
+    # Stored notebooks are compared cell by cell. MPLBACKEND would replace the notebooks' own backend.
+    env = {k: v for k, v in os.environ.items() if k != "MPLBACKEND"} | environment.NOTEBOOK_VARIABLES
+    command = [sys.executable, "-m", "pytest", "--doctest-modules", "--nbval", "--nbval-current-env", *(args.rest or folders)]
+    return subprocess.call(command, cwd=environment.root(), env=env)
+
+
+def lab(args):
+    """open JupyterLab at the first lesson"""
+    first = sorted((environment.root() / "notebooks").glob("*.ipynb"))[0]
+    return subprocess.call([sys.executable, "-m", "jupyterlab", str(first), *args.rest], cwd=environment.root())
+
+
+def lock(args):
+    """resolve pyproject.toml into requirements.lock (needs uv)"""
+    environment.write_lock()
+
+
+def conda(args):
+    """rewrite environment.yml from pyproject.toml"""
+    (environment.root() / "environment.yml").write_text(environment.conda_file(), encoding="utf-8")
+
+
+def help(args):
+    """list the commands"""
+    print(f"crmlab {__version__}. The commands, as `make VERB` or `python -m crmlab VERB`:\n")
+    for verb in VERBS:
+        print(f"  {verb.__name__:<8}{verb.__doc__}")
+
+
+VERBS = (run, test, lab, build, setup, lock, conda, help)
+# These need nothing but the standard library.
+_BARE = (help, lock, conda)
+
+
+def main(argv=None):
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = argparse.ArgumentParser(prog="python -m crmlab", description="The commands of the course.")
+    parser.add_argument("--version", action="version", version=f"crmlab {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    for verb in VERBS:
+        sub = verbs.add_parser(verb.__name__, help=verb.__doc__, description=verb.__doc__)
+        sub.set_defaults(call=verb)
+        if verb in (run, build):
+            sub.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="notebooks executed at the same time (default: the cores)")
+        if verb is build:
+            sub.add_argument("stem", nargs="?", help="one lesson, such as 05_retention (default: all)")
+            sub.add_argument("--check", action="store_true", help="change nothing; fail if a stored notebook differs")
+        if verb in (test, lab, lock):
+            sub.add_argument("rest", nargs=argparse.REMAINDER, help="handed on")
+    args = parser.parse_args(argv)
+    call = getattr(args, "call", help)
+    try:
+        if call not in _BARE:
+            python = environment.ready_python()
+            if os.path.normcase(os.path.abspath(python)) != os.path.normcase(os.path.abspath(sys.executable)):
+                return subprocess.call([python, "-m", "crmlab", *argv], cwd=environment.root())
+        return call(args)
+    except environment.SetupError as error:
+        print(f"crmlab: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ncrmlab: interrupted; nothing was left half-written.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""The environment: a `.venv` from the hashed lock, made by the standard library alone.
+
+Nothing here may import a third-party package: it runs on a bare Python, before anything is installed.
+"""
+
+import hashlib
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+# The clone: this file is <root>/crmlab/course/environment.py there, and lies in site-packages elsewhere.
+_ABOVE = Path(__file__).resolve().parents[2]
+EXTRAS = ("course", "test", "dev")
+
+# What every execution of a notebook is given, so that the same source gives the same bytes.
+NOTEBOOK_VARIABLES = {
+    "IPYKERNEL_CELL_NAME": "<cell>",  # else a warning names a temporary file
+    "PYTHONHASHSEED": "0",
+    "OMP_NUM_THREADS": "1",  # sums in another order differ in the last digit
+    "OPENBLAS_NUM_THREADS": "1",
+    "TZ": "UTC",
+}
+
+
+class SetupError(Exception):
+    """Something outside the kit is missing; the message says how to mend it."""
+
+
+def root():
+    """The folder of the clone; refused with a reason where crmlab was installed without one."""
+    if (_ABOVE / "pyproject.toml").is_file() and (_ABOVE / "notebooks").is_dir():
+        return _ABOVE
+    raise SetupError(
+        "this command works on the course, so it needs a clone of the repository; the installed package has only the modules and the data."
+    )
+
+
+def ready_python():
+    """The interpreter to run a command with: this one if crmlab is installed in it, else that of an up-to-date `.venv`."""
+    venv = root() / ".venv"
+    if Path(sys.prefix) != venv and _installed_here():
+        return sys.executable  # a conda or other environment that the user made for the kit
+    if _stamp(venv) != _wanted():
+        set_up(venv)
+    return str(_python(venv))
+
+
+def set_up(venv):
+    """Make `.venv` and install what the lock names, each file checked against its hash; then the clone, editable."""
+    lock = root() / "requirements.lock"
+    packages = len(re.findall(r"^\S+==", lock.read_text(encoding="utf-8"), re.MULTILINE))
+    print(f"Setting up {venv.name} from {lock.name}: about {packages} packages, a minute or two. This happens once.", flush=True)
+    if not _python(venv).exists():
+        made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], capture_output=True, text=True)
+        if made.returncode:
+            raise SetupError(
+                f"this Python cannot make a virtual environment. On Debian or Ubuntu: apt install python3-venv. It said:\n{made.stdout}{made.stderr}"
+            )
+    _pip(venv, "install", "--require-hashes", "--requirement", str(lock), count=packages)
+    # The clone itself has no hash; its build tools come from the lock, so nothing is fetched here.
+    _pip(venv, "install", "--no-deps", "--no-build-isolation", "--editable", str(root()))
+    (venv / "crmlab-setup").write_text(_wanted(), encoding="utf-8")
+
+
+def write_lock():
+    """Resolve pyproject.toml for every platform into requirements.lock, with hashes."""
+    command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--universal", "--python-version", "3.11", "--generate-hashes"]
+    command += [part for extra in EXTRAS for part in ("--extra", extra)] + [
+        "--no-header",
+        "--quiet",
+        "--output-file",
+        "requirements.lock",
+        *sys.argv[2:],
+    ]
+    if subprocess.run(command, cwd=root()).returncode:
+        raise SetupError("the lock was not written. It takes uv: python -m pip install uv")
+
+
+def conda_file():
+    """environment.yml as it follows from pyproject.toml: conda brings Python, pip the packages of the lock."""
+    project = tomllib.loads((root() / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return f"""\
+# Generated from pyproject.toml by `python -m crmlab conda`; a test compares. Do not edit.
+name: {project["name"]}
+channels:
+  - conda-forge
+dependencies:
+  - python{project["requires-python"]}
+  - pip
+  - pip:
+      # The versions of the lock, so that conda users run what everybody runs.
+      - --constraint requirements.lock
+      - --editable .[{",".join(EXTRAS)}]
+"""
+
+
+def _installed_here():
+    try:
+        importlib.metadata.distribution("crmlab")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _python(venv):
+    return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def _wanted():
+    """What the environment depends on: the lock, the project file and this Python."""
+    digest = hashlib.sha256(repr(sys.version_info[:2]).encode())
+    for name in ("requirements.lock", "pyproject.toml"):
+        digest.update((root() / name).read_bytes())
+    return digest.hexdigest()
+
+
+def _stamp(venv):
+    # Written last: an interrupted set-up has none, and is done again.
+    stamp = venv / "crmlab-setup"
+    return stamp.read_text(encoding="utf-8") if stamp.exists() and _python(venv).exists() else None
+
+
+def _pip(venv, *arguments, count=None):
+    command = [str(_python(venv)), "-m", "pip", "--disable-pip-version-check", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=root())
+    said, seen = [], 0
+    for line in process.stdout:
+        said.append(line)
+        seen += line.startswith(("Collecting", "Requirement already"))
+        if count and sys.stderr.isatty():
+            print(f"\r  {min(seen, count)} of about {count} packages found", end="", file=sys.stderr, flush=True)
+    if count and sys.stderr.isatty():
+        print(file=sys.stderr)
+    if process.wait():
+        raise SetupError("pip could not install the packages (is a package registry reachable?). Its last lines:\n" + "".join(said[-15:]))

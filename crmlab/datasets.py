@@ -1,0 +1,193 @@
+"""The bundled data: ``catalog`` lists them, ``card`` describes one, ``load`` reads it, ``path`` says where it lies.
+
+Every data set is one file and its card, a Frictionless resource descriptor (``<name>.json``) with fields, units,
+constraints, licence, source, version and the SHA-256 of the file.
+"""
+
+import difflib
+import hashlib
+import html
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+__all__ = ["Card", "catalog", "load", "card", "path"]
+
+# In a wheel the folder `datasets/` is mapped to `crmlab/_datasets/`; in a clone it lies beside the package.
+_HERE = Path(__file__).resolve().parent
+_FOLDER = _HERE / "_datasets" if (_HERE / "_datasets").is_dir() else _HERE.parent / "datasets"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a data set is: its descriptor, shown as a table in a notebook and as text elsewhere.
+
+    Attributes
+    ----------
+    descriptor : dict
+        The Frictionless resource descriptor as stored beside the file.
+    """
+
+    descriptor: dict
+
+    def _rows(self):
+        d = self.descriptor
+        yield "name", d["name"]
+        yield "what", d["title"]
+        yield "origin", "GENERATED, not observed" if d["generated"] else "real data"
+        yield "a row is", d["row"]
+        yield "rows", f"{d['rows']:,}"
+        yield "licence", "; ".join(licence["title"] for licence in d["licenses"])
+        yield "source", "; ".join(source["title"] for source in d["sources"])
+        yield "version", d["version"]
+        if d.get("parameters"):
+            yield "true parameters", "; ".join(f"{name}: {_plain(value)}" for name, value in d["parameters"].items())
+        yield "about", d["description"]
+
+    def _fields(self):
+        for field in self.descriptor["schema"]["fields"]:
+            yield field["name"], field["type"], field.get("unit", ""), field["description"]
+
+    def __repr__(self):
+        lines = [f"{label:>15}: {text}" for label, text in self._rows()]
+        lines += [f"{'field':>15}: {name} ({kind}{', ' + unit if unit else ''}): {text}" for name, kind, unit, text in self._fields()]
+        return "\n".join(lines)
+
+    def _repr_html_(self):
+        top = "".join(f"<tr><th scope='row'>{label}</th><td>{html.escape(str(text))}</td></tr>" for label, text in self._rows())
+        fields = "".join(
+            f"<tr><th scope='row'>{name}</th><td>{kind}</td><td>{html.escape(unit)}</td><td>{html.escape(text)}</td></tr>"
+            for name, kind, unit, text in self._fields()
+        )
+        head = "<tr><th>field</th><th>type</th><th>unit</th><th>meaning</th></tr>"
+        return f"<table class='crmlab-card'>{top}</table><table class='crmlab-card'><thead>{head}</thead><tbody>{fields}</tbody></table>"
+
+
+def _plain(value):
+    return ", ".join(f"{name} {number}" for name, number in value.items()) if isinstance(value, dict) else value
+
+
+def catalog():
+    """Every bundled data set, one row each.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by ``name``: ``title``, ``rows``, ``generated`` (True where the data were made by a program), ``licence``.
+
+    Examples
+    --------
+    >>> from crmlab import datasets
+    >>> datasets.catalog().loc["cdnow", "rows"]
+    np.int64(69659)
+    """
+    cards = [card(file.stem).descriptor for file in sorted(_FOLDER.glob("*.json"))]
+    rows = [
+        {"name": c["name"], "title": c["title"], "rows": c["rows"], "generated": c["generated"], "licence": c["licenses"][0]["title"]} for c in cards
+    ]
+    return pd.DataFrame(rows).set_index("name")
+
+
+def card(name):
+    """The card of a data set: what a row is, the fields with their units, licence, source and version.
+
+    Parameters
+    ----------
+    name : str
+        A name of `catalog`.
+
+    Returns
+    -------
+    Card
+        Displays as a table in a notebook; ``.descriptor`` is the Frictionless descriptor.
+
+    Raises
+    ------
+    ValueError
+        If there is no data set of that name; the message offers the nearest one.
+
+    Examples
+    --------
+    >>> from crmlab import datasets
+    >>> datasets.card("donations").descriptor["rows"]
+    22
+    """
+    if not isinstance(name, str):
+        # The likely slip of a beginner: handing over the data instead of their name.
+        raise TypeError(
+            f"a data set is asked for by its name, a string; got {type(name).__name__}. Your own table needs no load: pass it to the analysis."
+        )
+    file = _FOLDER / f"{name}.json"
+    known = sorted(f.stem for f in _FOLDER.glob("*.json"))
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"no data set is named {name!r}. {hint}There are: {', '.join(known)}.")
+    return Card(json.loads(file.read_text(encoding="utf-8")))
+
+
+def path(name):
+    """Where the file of a data set lies, for tools that read files themselves.
+
+    Parameters
+    ----------
+    name : str
+        A name of `catalog`.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Examples
+    --------
+    >>> from crmlab import datasets
+    >>> datasets.path("donations").name
+    'donations.csv'
+    """
+    return _FOLDER / card(name).descriptor["path"]
+
+
+def load(name):
+    """Read a bundled data set, after checking the file against the hash on its card.
+
+    Parameters
+    ----------
+    name : str
+        A name of `catalog`, such as ``"cdnow_sample"``. No network is used.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns in the order of the card, with identifiers as text (leading zeros kept) and dates as dates.
+        Data sets whose card names an index come with it.
+
+    Raises
+    ------
+    ValueError
+        If there is no such data set, or if the file differs from the one its card describes.
+
+    Examples
+    --------
+    >>> from crmlab import datasets
+    >>> datasets.load("cdnow_sample").shape
+    (6919, 5)
+    >>> datasets.load("retention_two_segments")["high_end"].head(3).tolist()
+    [1000, 869, 743]
+    """
+    descriptor, file = card(name).descriptor, path(name)
+    found = hashlib.sha256(file.read_bytes()).hexdigest()
+    if descriptor["hash"] != f"sha256:{found}":
+        raise ValueError(
+            f"{file.name} is not the file that its card describes (SHA-256 {found[:12]}..., the card says {descriptor['hash'][7:19]}...). "
+            f"It was changed or cut short: restore it with 'git checkout datasets/{file.name}', or install crmlab again."
+        )
+    if descriptor["format"] == "parquet":
+        frame = pd.read_parquet(file)
+    else:
+        fields = descriptor["schema"]["fields"]
+        text = {f["name"]: str for f in fields if f["type"] == "string"}
+        dates = [f["name"] for f in fields if f["type"] == "date"]
+        frame = pd.read_csv(file, dtype=text, parse_dates=dates)
+    return frame.set_index(descriptor["index"]) if "index" in descriptor else frame
