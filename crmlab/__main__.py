@@ -32,7 +32,15 @@ def test(args):
     folders = ["tests", "crmlab", "notebooks", "exercises/solutions"]
     # Stored notebooks are compared cell by cell. MPLBACKEND would replace the notebooks' own backend.
     env = {k: v for k, v in os.environ.items() if k != "MPLBACKEND"} | environment.NOTEBOOK_VARIABLES
-    command = [sys.executable, "-m", "pytest", "--doctest-modules", "--nbval", "--nbval-current-env", *(args.rest or folders)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--doctest-modules",
+        "--nbval",
+        "--nbval-current-env",
+        *(args.rest or folders),
+    ]
     return subprocess.call(command, cwd=environment.root(), env=env)
 
 
@@ -73,7 +81,12 @@ def main(argv=None):
         sub = verbs.add_parser(verb.__name__, help=verb.__doc__, description=verb.__doc__)
         sub.set_defaults(call=verb)
         if verb in (run, build):
-            sub.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="notebooks executed at the same time (default: the cores)")
+            sub.add_argument(
+                "--jobs",
+                type=int,
+                default=os.cpu_count() or 1,
+                help="notebooks executed at the same time (default: the cores)",
+            )
         if verb is build:
             sub.add_argument("stem", nargs="?", help="one lesson, such as 05_retention (default: all)")
             sub.add_argument("--check", action="store_true", help="change nothing; fail if a stored notebook differs")

@@ -52,11 +52,16 @@ class Card:
 
     def __repr__(self):
         lines = [f"{label:>15}: {text}" for label, text in self._rows()]
-        lines += [f"{'field':>15}: {name} ({kind}{', ' + unit if unit else ''}): {text}" for name, kind, unit, text in self._fields()]
+        lines += [
+            f"{'field':>15}: {name} ({kind}{', ' + unit if unit else ''}): {text}"
+            for name, kind, unit, text in self._fields()
+        ]
         return "\n".join(lines)
 
     def _repr_html_(self):
-        top = "".join(f"<tr><th scope='row'>{label}</th><td>{html.escape(str(text))}</td></tr>" for label, text in self._rows())
+        top = "".join(
+            f"<tr><th scope='row'>{label}</th><td>{html.escape(str(text))}</td></tr>" for label, text in self._rows()
+        )
         fields = "".join(
             f"<tr><th scope='row'>{name}</th><td>{kind}</td><td>{html.escape(unit)}</td><td>{html.escape(text)}</td></tr>"
             for name, kind, unit, text in self._fields()
@@ -85,7 +90,14 @@ def catalog():
     """
     cards = [card(file.stem).descriptor for file in sorted(_FOLDER.glob("*.json"))]
     rows = [
-        {"name": c["name"], "title": c["title"], "rows": c["rows"], "generated": c["generated"], "licence": c["licenses"][0]["title"]} for c in cards
+        {
+            "name": c["name"],
+            "title": c["title"],
+            "rows": c["rows"],
+            "generated": c["generated"],
+            "licence": c["licenses"][0]["title"],
+        }
+        for c in cards
     ]
     return pd.DataFrame(rows).set_index("name")
 

@@ -86,5 +86,7 @@ class LikelihoodResult:
         """
         error = pd.Series(np.sqrt(np.diag(self.cov)), self.params.index)
         factor = np.exp(normal_quantile(level) * error / self.params)
-        table = pd.DataFrame({"estimate": self.params, "std_error": error, "lower": self.params / factor, "upper": self.params * factor})
+        table = pd.DataFrame(
+            {"estimate": self.params, "std_error": error, "lower": self.params / factor, "upper": self.params * factor}
+        )
         return table.rename_axis("parameter")

@@ -29,7 +29,17 @@ __all__ = [
 _PERIODS = {"week": "W-SUN", "month": "M", "quarter": "Q", "year": "Y"}  # the field's word: pandas' period
 
 
-def repeat_share(log, at_least=3, count_first=False, window="year", base="active", group=None, customer="customer_id", date="date", level=0.95):
+def repeat_share(
+    log,
+    at_least=3,
+    count_first=False,
+    window="year",
+    base="active",
+    group=None,
+    customer="customer_id",
+    date="date",
+    level=0.95,
+):
     r"""Share of customers who bought again at least so many times, year by year.
 
     The rule of thumb of many CRM reports. A customer-day is one purchase, however many rows it has. For year
@@ -95,7 +105,9 @@ def repeat_share(log, at_least=3, count_first=False, window="year", base="active
     if isinstance(at_least, bool) or not isinstance(at_least, (int, np.integer)) or at_least < 1:
         raise ValueError(f"at_least= is a whole number of purchases, 1 or more; got {at_least!r}.")
     if group in ("customer_id", "date"):
-        raise ValueError(f"group= is a column of customers' groups, such as a grade; {group!r} has another use in the log.")
+        raise ValueError(
+            f"group= is a column of customers' groups, such as a grade; {group!r} has another use in the log."
+        )
     frame = tables.transactions(log, customer, date, also=group).sort_values("date", kind="stable")
     frame["year"] = frame["date"].dt.year
     years = range(frame["year"].min(), frame["year"].max() + 1)
@@ -120,12 +132,18 @@ def repeat_share(log, at_least=3, count_first=False, window="year", base="active
         before = by_year(rows.last()).ffill(axis=1).shift(axis=1)
         table["group"] = before.where(before.notna(), by_year(rows.first())).stack()
         keys = ["year", "group"]
-    result = table[table["in_base"]].groupby(keys, observed=True).agg(customers=("in_base", "sum"), repeaters=("repeater", "sum"))
+    result = (
+        table[table["in_base"]]
+        .groupby(keys, observed=True)
+        .agg(customers=("in_base", "sum"), repeaters=("repeater", "sum"))
+    )
     result = result.reset_index().rename(columns={"year": "period"})
     result["share"] = result["repeaters"] / result["customers"]
     from statsmodels.stats.proportion import proportion_confint  # here, since it takes a second to import
 
-    result["lower"], result["upper"] = proportion_confint(result["repeaters"], result["customers"], alpha=1 - level, method="wilson")
+    result["lower"], result["upper"] = proportion_confint(
+        result["repeaters"], result["customers"], alpha=1 - level, method="wilson"
+    )
     result.attrs["definition"] = (
         f"at least {at_least} purchases (customer-days) {'in the year' if window == 'year' else 'up to the end of the year'}, "
         f"the first {'counted' if count_first else 'not counted'}; of customers who {'bought in the year' if base == 'active' else 'ever bought by then'}"
@@ -207,11 +225,19 @@ def cohort_triangle(log, period="month", customer="customer_id", date="date"):
     # Every age that the log covers, also where nobody was active.
     last = visits["period"].max()
     cells = [(cohort, later) for cohort in sorted(sizes.index) for later in pd.period_range(cohort, last)]
-    table = counts.reindex(pd.MultiIndex.from_tuples(cells, names=["cohort", "period"]), fill_value=0).reset_index(name="active")
+    table = counts.reindex(pd.MultiIndex.from_tuples(cells, names=["cohort", "period"]), fill_value=0).reset_index(
+        name="active"
+    )
     age = table["period"].map(lambda p: p.ordinal) - table["cohort"].map(lambda p: p.ordinal)
     customers = table["cohort"].map(sizes).astype(int)
     result = pd.DataFrame(
-        {"cohort": table["cohort"], f"age_{period}s": age, "customers": customers, "active": table["active"], "share": table["active"] / customers}
+        {
+            "cohort": table["cohort"],
+            f"age_{period}s": age,
+            "customers": customers,
+            "active": table["active"],
+            "share": table["active"] / customers,
+        }
     )
     result.attrs["kind"] = "activity"
     return result
@@ -252,7 +278,11 @@ def plot_cohort_triangle(triangle, ax=None):
         yticklabels=[f"{cohort} ({size:,})" for cohort, size in sizes.items()],
     )
     what = "still under contract" if "survivors" in triangle else "active"
-    ax.set(xlabel=f"age, in {age.removeprefix('age_')} since the first", ylabel="cohort (customers)", title=f"Customers {what}, % of the cohort")
+    ax.set(
+        xlabel=f"age, in {age.removeprefix('age_')} since the first",
+        ylabel="cohort (customers)",
+        title=f"Customers {what}, % of the cohort",
+    )
     ax.grid(False)
     return ax
 
@@ -322,7 +352,9 @@ def survivor_triangle(contracts, period="year", observed_until=None, customer="c
     result = pd.DataFrame(rows, columns=["cohort", f"age_{period}s", "customers", "survivors"])
     result["share"] = result["survivors"] / result["customers"]
     if result[f"age_{period}s"].max() < 1:
-        raise ValueError(f"no cohort was followed for a whole {period}: nothing is known about renewals yet. Take a shorter period=.")
+        raise ValueError(
+            f"no cohort was followed for a whole {period}: nothing is known about renewals yet. Take a shorter period=."
+        )
     return result
 
 
@@ -375,9 +407,13 @@ def fit_geometric(alive, size=None):
     theta = lost / at_risk
     boundary = None
     if theta == 0:
-        boundary = "theta = 0: no customer was lost; read the upper limit of the churn probability off survival(1, level=0.95)"
+        boundary = (
+            "theta = 0: no customer was lost; read the upper limit of the churn probability off survival(1, level=0.95)"
+        )
     elif theta == 1:
-        boundary = "theta = 1: every customer was lost at the first renewal; read the limits off survival(1, level=0.95)"
+        boundary = (
+            "theta = 1: every customer was lost at the first renewal; read the limits off survival(1, level=0.95)"
+        )
     if boundary:
         warn_boundary(boundary)
     loglik = special.xlogy(lost, theta) + special.xlogy(at_risk - lost, 1 - theta)
@@ -460,9 +496,13 @@ def fit_sbg(alive, size=None):
             f"no customer was lost in {len(renewals)} periods: alpha and beta cannot be told. fit_geometric gives an upper limit of the churn probability."
         )
     if renewals["lost"].iloc[0] == renewals["at_risk"].iloc[0]:
-        raise ValueError("all customers were lost at the first renewal: alpha and beta cannot be told. fit_geometric says what can be said.")
+        raise ValueError(
+            "all customers were lost at the first renewal: alpha and beta cannot be told. fit_geometric says what can be said."
+        )
     if len(renewals) < 2:
-        raise ValueError("alive= covers one renewal: two parameters need at least two (three numbers). fit_geometric needs one.")
+        raise ValueError(
+            "alive= covers one renewal: two parameters need at least two (three numbers). fit_geometric needs one."
+        )
     theta, phi, loglik, converged, boundary = _maximise_sbg(renewals)
     if boundary:
         warn_boundary(boundary)
@@ -471,7 +511,11 @@ def fit_sbg(alive, size=None):
     information = np.full((2, 2), np.nan) if boundary else -_sbg_derivatives(theta, phi, renewals)[1]
     polar_cov = np.linalg.inv(information)
     # d(alpha, beta) / d(theta, phi)
-    jacobian = np.array([[1 / phi, -theta / phi**2], [-1 / phi, -(1 - theta) / phi**2]]) if not boundary else np.full((2, 2), np.nan)
+    jacobian = (
+        np.array([[1 / phi, -theta / phi**2], [-1 / phi, -(1 - theta) / phi**2]])
+        if not boundary
+        else np.full((2, 2), np.nan)
+    )
     names = ["alpha", "beta"]
     return SBGFit(
         params=pd.Series(shape, names),
@@ -580,15 +624,29 @@ class SurvivalFit(LikelihoodResult):
         ax.xaxis.set_major_locator(style.whole_numbers())
         ax.yaxis.set_major_formatter(style.PERCENT)
         if what == "survival":
-            ax.set(xlabel=f"age, {unit}s since the start of the contract", ylabel="share still under contract", ylim=(0, 1.03))
+            ax.set(
+                xlabel=f"age, {unit}s since the start of the contract",
+                ylabel="share still under contract",
+                ylim=(0, 1.03),
+            )
         else:
-            ax.set(xlabel=f"renewal, number of {unit}s since the start", ylabel="retention rate at the renewal", ylim=(None, 1.0))
+            ax.set(
+                xlabel=f"renewal, number of {unit}s since the start",
+                ylabel="retention rate at the renewal",
+                ylim=(None, 1.0),
+            )
         ax.legend()
         return ax
 
     def _predict(self, t, level, what, smallest):
         ages = np.atleast_1d(np.asarray(t))
-        if ages.ndim != 1 or ages.size == 0 or not np.issubdtype(ages.dtype, np.number) or (ages != np.floor(ages)).any() or (ages < smallest).any():
+        if (
+            ages.ndim != 1
+            or ages.size == 0
+            or not np.issubdtype(ages.dtype, np.number)
+            or (ages != np.floor(ages)).any()
+            or (ages < smallest).any()
+        ):
             raise ValueError(f"{what}(t) takes whole numbers of periods, {smallest} or more; got {t!r}.")
         ages = ages.astype(int)
         index = pd.Index(ages, name="age")
@@ -608,7 +666,12 @@ class GeometricFit(SurvivalFit):
     def summary(self, level=0.95):
         """The churn probability with its standard error and Wilson interval; see `LikelihoodResult.summary`."""
         lower, upper = self._wilson(normal_quantile(level))
-        row = {"estimate": self.params["theta"], "std_error": np.sqrt(self.cov.iloc[0, 0]), "lower": lower, "upper": upper}
+        row = {
+            "estimate": self.params["theta"],
+            "std_error": np.sqrt(self.cov.iloc[0, 0]),
+            "lower": lower,
+            "upper": upper,
+        }
         return pd.DataFrame(row, index=pd.Index(["theta"], name="parameter"))
 
     def _wilson(self, z):
@@ -653,7 +716,9 @@ class SBGFit(SurvivalFit):
         theta, phi = self._polar
         before = np.arange(ages.max())  # u = t - 1
         # d log r(t) / d(theta, phi)
-        slope = np.stack([-1 / (1 - theta + before * phi), before / (1 - theta + before * phi) - before / (1 + before * phi)], axis=1)
+        slope = np.stack(
+            [-1 / (1 - theta + before * phi), before / (1 - theta + before * phi) - before / (1 + before * phi)], axis=1
+        )
         if what == "survival":
             slope = np.concatenate([np.zeros((1, 2)), np.cumsum(slope, axis=0)])[ages]
             estimate = self._survival(ages)
@@ -688,7 +753,10 @@ def _sbg_derivatives(theta, phi, renewals):
     gradient = np.array([np.sum(d) / theta - np.sum(kept / stay), np.sum(kept * u / stay) - np.sum(n * u / scale)])
     cross = np.sum(kept * u / stay**2)
     hessian = np.array(
-        [[-np.sum(d) / theta**2 - np.sum(kept / stay**2), cross], [cross, np.sum(n * u**2 / scale**2) - np.sum(kept * u**2 / stay**2)]]
+        [
+            [-np.sum(d) / theta**2 - np.sum(kept / stay**2), cross],
+            [cross, np.sum(n * u**2 / scale**2) - np.sum(kept * u**2 / stay**2)],
+        ]
     )
     return gradient, hessian
 
@@ -717,9 +785,18 @@ def _maximise_sbg(renewals):
         return -gradient * step / scale, -(hessian * np.outer(step, step) + np.diag(gradient * bend)) / scale
 
     churn = total_lost / total_at_risk
-    starts = [(special.logit(np.clip(first["lost"] / first["at_risk"], churn, 0.99)), np.log(phi)) for phi in (0.01, 0.1, 1.0)]
+    starts = [
+        (special.logit(np.clip(first["lost"] / first["at_risk"], churn, 0.99)), np.log(phi)) for phi in (0.01, 0.1, 1.0)
+    ]
     found = [
-        optimize.minimize(objective, x, method="trust-exact", jac=lambda x: chain(x)[0], hess=lambda x: chain(x)[1], options={"gtol": 1e-10})
+        optimize.minimize(
+            objective,
+            x,
+            method="trust-exact",
+            jac=lambda x: chain(x)[0],
+            hess=lambda x: chain(x)[1],
+            options={"gtol": 1e-10},
+        )
         for x in starts
     ]
     best = min(found, key=lambda result: result.fun)
@@ -801,8 +878,12 @@ def _survivors(alive, size):
 
 def _check_survivors(values, where):
     if values.dtype == bool or not np.issubdtype(values.dtype, np.number):
-        shown = "; ".join(f"period {i}: {value!r}" for i, value in enumerate(values.tolist()) if not isinstance(value, float | int))
-        raise TypeError(f"{where} holds {values.dtype} values, not numbers ({shown[:80]}). Make them numeric, for example with pandas.to_numeric.")
+        shown = "; ".join(
+            f"period {i}: {value!r}" for i, value in enumerate(values.tolist()) if not isinstance(value, float | int)
+        )
+        raise TypeError(
+            f"{where} holds {values.dtype} values, not numbers ({shown[:80]}). Make them numeric, for example with pandas.to_numeric."
+        )
     values = values.astype(float)
     for wrong, why in [
         (~np.isfinite(values), "missing or infinite. Fill them in, or end the series before them."),
@@ -823,7 +904,9 @@ def _check_survivors(values, where):
 def _age_column(triangle):
     names = [name for name in triangle.columns if str(name).startswith("age_")]
     if len(names) != 1:
-        raise ValueError(f"a triangle has one column of ages, named age_<period>s; got: {', '.join(map(str, triangle.columns))}.")
+        raise ValueError(
+            f"a triangle has one column of ages, named age_<period>s; got: {', '.join(map(str, triangle.columns))}."
+        )
     return names[0]
 
 

@@ -104,7 +104,10 @@ def shop(customers, start="2024-01-01", years=2, rate=4.0, shape=1.0, leaving=0.
     time = joined[who] + np.append(np.zeros(customers), rng.uniform(size=count.sum())) * stay[who]
     days = (pd.Timestamp(start) + pd.DateOffset(years=years) - pd.Timestamp(start)).days
     log = pd.DataFrame(
-        {"customer_id": [f"s{i:05d}" for i in who], "date": pd.Timestamp(start) + pd.to_timedelta(np.floor(time / years * days), unit="D")}
+        {
+            "customer_id": [f"s{i:05d}" for i in who],
+            "date": pd.Timestamp(start) + pd.to_timedelta(np.floor(time / years * days), unit="D"),
+        }
     )
     log["amount"] = rng.exponential(amount, len(log)).round(2)
     return log.sort_values(["date", "customer_id"], kind="stable").reset_index(drop=True)
@@ -144,16 +147,24 @@ def company_case(programme_effect=COMPANY_CASE["programme_effect"], seed=COMPANY
         spec = truth[grade]
         size = spec["customers_at_start"] + spec["joining_a_year"] * truth["years"]
         # Those of the start are there on the first day; the others join evenly.
-        joined = np.append(np.zeros(spec["customers_at_start"]), rng.uniform(0, truth["years"], size - spec["customers_at_start"]))
+        joined = np.append(
+            np.zeros(spec["customers_at_start"]), rng.uniform(0, truth["years"], size - spec["customers_at_start"])
+        )
         rate = rng.gamma(truth["heterogeneity_shape"], spec["purchases_a_year"] / truth["heterogeneity_shape"], size)
-        lifetime = rng.exponential(-1 / np.log1p(-spec["leaving_a_year"]), size) if spec["leaving_a_year"] else np.full(size, np.inf)
+        lifetime = (
+            rng.exponential(-1 / np.log1p(-spec["leaving_a_year"]), size)
+            if spec["leaving_a_year"]
+            else np.full(size, np.inf)
+        )
         for year in range(truth["years"]):
             begin, end = np.maximum(joined, year), np.minimum(joined + lifetime, year + 1)
             exposure = np.maximum(end - begin, 0)
             count = rng.poisson(rate * (1 + programme_effect) ** year * exposure)
             who = np.repeat(np.arange(size), count)
             when = begin[who] + rng.uniform(size=len(who)) * exposure[who]
-            parts.append(pd.DataFrame({"customer_id": [f"{grade[0]}{i:04d}" for i in who], "time": when, "grade": grade}))
+            parts.append(
+                pd.DataFrame({"customer_id": [f"{grade[0]}{i:04d}" for i in who], "time": when, "grade": grade})
+            )
     log = pd.concat(parts)
     first, end = (pd.Timestamp(truth["first_year"] + years, 1, 1) for years in (0, truth["years"]))
     day = np.floor(log.pop("time") / truth["years"] * (end - first).days).astype(int)

@@ -45,16 +45,30 @@ def transactions(log, customer="customer_id", date="date", amount=None, also=Non
     0           a 2026-01-03
     1           b 2026-01-04
     """
-    given = {"customer_id": customer, "date": date} | ({"amount": amount} if amount else {}) | ({also: also} if also else {})
+    given = (
+        {"customer_id": customer, "date": date}
+        | ({"amount": amount} if amount else {})
+        | ({also: also} if also else {})
+    )
     frame = _columns(log, given, "a purchase log")
     _require_dates(frame, "date", date)
     _validate(
         frame,
         given,
-        customer_id=_column((pd.Series.notna, "drop these rows, or give them an id: a purchase without a customer cannot be followed")),
+        customer_id=_column(
+            (pd.Series.notna, "drop these rows, or give them an id: a purchase without a customer cannot be followed")
+        ),
         date=_column((pd.Series.notna, "drop these rows, or fill in the day")),
         amount=_column((_finite, "make the column numeric and finite, for example with pandas.to_numeric")),
-        **({also: _column((pd.Series.notna, "fill in the value, or give these rows a level of their own, such as 'unknown'"))} if also else {}),
+        **(
+            {
+                also: _column(
+                    (pd.Series.notna, "fill in the value, or give these rows a level of their own, such as 'unknown'")
+                )
+            }
+            if also
+            else {}
+        ),
     )
     return frame.assign(date=_day(frame["date"]))
 
@@ -95,7 +109,10 @@ def contracts(table, customer="customer_id", start="start", end="end"):
         {"customer_id": customer, "start": start, "end": end},
         customer_id=_column(
             (pd.Series.notna, "drop these rows, or give them an id"),
-            (lambda ids: ~ids.duplicated(keep=False), "join a customer's contracts into one row, or give each contract an id of its own"),
+            (
+                lambda ids: ~ids.duplicated(keep=False),
+                "join a customer's contracts into one row, or give each contract an id of its own",
+            ),
         ),
         start=_column((pd.Series.notna, "drop these rows, or fill in the first day")),
         end=_column(

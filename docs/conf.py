@@ -9,7 +9,14 @@ version = release = __version__
 language = "en"
 
 # The last one brings MathJax and its fonts in a wheel and points Sphinx at them.
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "sphinx.ext.mathjax", "sphinx-mathjax-offline"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "numpydoc",
+    "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",
+]
 templates_path = ["_templates"]
 exclude_patterns = ["_templates"]
 

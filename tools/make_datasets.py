@@ -46,23 +46,33 @@ def cdnow_sample():
 
 def read_cdnow(file, names, **options):
     text = lifetimes_file(file).read_text()
-    frame = pd.read_csv(io.StringIO(text), sep=r"\s+", names=names, dtype={"customer_id": str, "sample_id": str}, **options)
+    frame = pd.read_csv(
+        io.StringIO(text), sep=r"\s+", names=names, dtype={"customer_id": str, "sample_id": str}, **options
+    )
     frame["date"] = pd.to_datetime(frame["date"].astype(str), format="%Y%m%d")
     return frame
 
 
 def retention_two_segments():
-    return pd.DataFrame({"year": range(13)} | {name: [round(10 * share) for share in shares] for name, shares in TWO_SEGMENTS.items()})
+    return pd.DataFrame(
+        {"year": range(13)} | {name: [round(10 * share) for share in shares] for name, shares in TWO_SEGMENTS.items()}
+    )
 
 
 def retention_five_cohorts():
-    rows = [(cohort, age, FIVE_COHORTS[0], FIVE_COHORTS[age]) for cohort in range(2003, 2008) for age in range(2007 - cohort + 1)]
+    rows = [
+        (cohort, age, FIVE_COHORTS[0], FIVE_COHORTS[age])
+        for cohort in range(2003, 2008)
+        for age in range(2007 - cohort + 1)
+    ]
     return pd.DataFrame(rows, columns=["cohort", "age_years", "customers", "survivors"])
 
 
 def donations():
     cells = [cell.replace(",", ":").split(":") for cell in DONATIONS.split()]
-    return pd.DataFrame([(int(x), int(t_x), 6, int(donors)) for x, t_x, donors in cells], columns=["x", "t_x", "n", "donors"])
+    return pd.DataFrame(
+        [(int(x), int(t_x), 6, int(donors)) for x, t_x, donors in cells], columns=["x", "t_x", "n", "donors"]
+    )
 
 
 def company_case_log():
@@ -71,12 +81,22 @@ def company_case_log():
 
 def company_case():
     log = simulate.company_case()
-    counts = retention.repeat_share(log[log["grade"] != "key account"], at_least=3, window="cumulative", base="ever", group="grade")
+    counts = retention.repeat_share(
+        log[log["grade"] != "key account"], at_least=3, window="cumulative", base="ever", group="grade"
+    )
     return counts.rename(columns={"period": "year", "group": "grade"})[["year", "grade", "customers", "repeaters"]]
 
 
 def main():
-    for make in (cdnow, cdnow_sample, retention_two_segments, retention_five_cohorts, donations, company_case_log, company_case):
+    for make in (
+        cdnow,
+        cdnow_sample,
+        retention_two_segments,
+        retention_five_cohorts,
+        donations,
+        company_case_log,
+        company_case,
+    ):
         card_file = FOLDER / f"{make.__name__}.json"
         card = json.loads(card_file.read_text(encoding="utf-8"))
         frame, file = make(), FOLDER / card["path"]
@@ -84,7 +104,11 @@ def main():
             frame.to_parquet(file, index=False, compression="zstd")
         else:
             frame.to_csv(file, index=False, lineterminator="\n", date_format="%Y-%m-%d")
-        card |= {"hash": "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest(), "bytes": file.stat().st_size, "rows": len(frame)}
+        card |= {
+            "hash": "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest(),
+            "bytes": file.stat().st_size,
+            "rows": len(frame),
+        }
         card_file.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"{file.name}: {len(frame):,} rows, {file.stat().st_size:,} bytes")
 

@@ -113,7 +113,11 @@ class Question:
         for message, compute in self.mistakes:
             if _same(answer, compute(data), self.within):
                 return "mistake", message
-        if isinstance(expected, numbers.Real) and 0 < abs(expected) <= 1 and _same(answer, 100 * expected, 100 * self.within):
+        if (
+            isinstance(expected, numbers.Real)
+            and 0 < abs(expected) <= 1
+            and _same(answer, 100 * expected, 100 * self.within)
+        ):
             return "mistake", "This is a percentage. The answer is asked for as a share, between 0 and 1."
         return "wrong", f"This is not it, and not a mistake that we know. Expected: {self.expects}."
 
@@ -200,12 +204,16 @@ class Key:
                     assert question.judge(blank, data)[0] == "blank", f"{where}: a blank is not seen as one."
                 assert question.mistakes, f"{where}: no mistake is named."
                 for message, compute in question.mistakes:
-                    assert question.judge(compute(data), data) == ("mistake", message), f"{where}: this mistake is not told apart: {message}"
+                    assert question.judge(compute(data), data) == ("mistake", message), (
+                        f"{where}: this mistake is not told apart: {message}"
+                    )
             answers.append([question.answer(data) for question in self.questions.values() if not question.choices])
         for i in range(len(answers)):
             for j in range(i):
                 same = [a for a, b in zip(answers[i], answers[j]) if _same(a, b, 1e-9)]
-                assert not same, f"{self.stem}: students {students[i]!r} and {students[j]!r} share an answer: {same[0]}."
+                assert not same, (
+                    f"{self.stem}: students {students[i]!r} and {students[j]!r} share an answer: {same[0]}."
+                )
 
 
 class Exercise:
@@ -257,7 +265,9 @@ class Exercise:
             self._tries[number] = self._tries.get(number, 0) + 1
         (self._right.add if verdict == "right" else self._right.discard)(number)
         hint = asked.hint if verdict in ("wrong", "mistake") else ""
-        return Feedback(number, verdict, message, hint, self._tries.get(number, 0), len(self._right), len(self._key.questions))
+        return Feedback(
+            number, verdict, message, hint, self._tries.get(number, 0), len(self._right), len(self._key.questions)
+        )
 
 
 def load_key(stem):
@@ -270,7 +280,9 @@ def load_key(stem):
     """
     file = _KEYS / f"{stem}.py"
     if not file.exists():
-        raise ValueError(f"there is no exercise {stem!r}; there are: {', '.join(sorted(f.stem for f in _KEYS.glob('*.py')))}.")
+        raise ValueError(
+            f"there is no exercise {stem!r}; there are: {', '.join(sorted(f.stem for f in _KEYS.glob('*.py')))}."
+        )
     spec = importlib.util.spec_from_file_location(f"crmlab_key_{stem}", file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -309,4 +321,6 @@ def _numbers(value):
 def _same(answer, expected, within):
     if isinstance(expected, str):
         return isinstance(answer, str) and answer.strip().casefold() == expected.casefold()
-    return np.shape(answer) == np.shape(expected) and bool(np.all(np.abs(_numbers(answer) - _numbers(expected)) <= within))
+    return np.shape(answer) == np.shape(expected) and bool(
+        np.all(np.abs(_numbers(answer) - _numbers(expected)) <= within)
+    )

@@ -53,7 +53,10 @@ def set_up(venv):
     """Make `.venv` and install what the lock names, each file checked against its hash; then the clone, editable."""
     lock = root() / "requirements.lock"
     packages = len(re.findall(r"^\S+==", lock.read_text(encoding="utf-8"), re.MULTILINE))
-    print(f"Setting up {venv.name} from {lock.name}: about {packages} packages, a minute or two. This happens once.", flush=True)
+    print(
+        f"Setting up {venv.name} from {lock.name}: about {packages} packages, a minute or two. This happens once.",
+        flush=True,
+    )
     if not _python(venv).exists():
         made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], capture_output=True, text=True)
         if made.returncode:
@@ -68,7 +71,18 @@ def set_up(venv):
 
 def write_lock():
     """Resolve pyproject.toml for every platform into requirements.lock, with hashes."""
-    command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--universal", "--python-version", "3.11", "--generate-hashes"]
+    command = [
+        sys.executable,
+        "-m",
+        "uv",
+        "pip",
+        "compile",
+        "pyproject.toml",
+        "--universal",
+        "--python-version",
+        "3.11",
+        "--generate-hashes",
+    ]
     command += [part for extra in EXTRAS for part in ("--extra", extra)] + [
         "--no-header",
         "--quiet",
@@ -136,4 +150,7 @@ def _pip(venv, *arguments, count=None):
     if count and sys.stderr.isatty():
         print(file=sys.stderr)
     if process.wait():
-        raise SetupError("pip could not install the packages (is a package registry reachable?). Its last lines:\n" + "".join(said[-15:]))
+        raise SetupError(
+            "pip could not install the packages (is a package registry reachable?). Its last lines:\n"
+            + "".join(said[-15:])
+        )

@@ -31,7 +31,9 @@ def student_version(notebook, name):
             continue
         cell.outputs, cell.execution_count = [], None
         asked = _CHECK.search(cell.source)
-        stripped = _strip(cell.source, f"{name}, cell {number}", f"Question {asked['number']}" if asked else "This cell")
+        stripped = _strip(
+            cell.source, f"{name}, cell {number}", f"Question {asked['number']}" if asked else "This cell"
+        )
         if asked and stripped == cell.source:
             raise LessonError(
                 f"{name}, cell {number}: it checks question {asked['number']} but marks no solution (# BEGIN SOLUTION ... # END SOLUTION)."

@@ -49,18 +49,32 @@ class Notebook:
     @property
     def stored(self):
         """The tracked, executed notebook."""
-        return environment.root() / ("notebooks" if self.kind == "lesson" else "exercises/solutions") / f"{self.stem}.ipynb"
+        return (
+            environment.root()
+            / ("notebooks" if self.kind == "lesson" else "exercises/solutions")
+            / f"{self.stem}.ipynb"
+        )
 
     @property
     def built(self):
         """The notebook that `run` executes, untracked."""
-        return environment.root() / "build" / ("notebooks" if self.kind == "lesson" else "solutions") / f"{self.stem}.ipynb"
+        return (
+            environment.root()
+            / "build"
+            / ("notebooks" if self.kind == "lesson" else "solutions")
+            / f"{self.stem}.ipynb"
+        )
 
     def fingerprint(self):
         """A hash of all that the executed notebook depends on: source, package, keys, data and lock."""
         root = environment.root()
         digest = hashlib.sha256(repr(sys.version_info[:2]).encode())
-        parts = [self.source, root / "requirements.lock", *sorted((root / "crmlab").rglob("*.py")), *sorted((root / "datasets").iterdir())]
+        parts = [
+            self.source,
+            root / "requirements.lock",
+            *sorted((root / "crmlab").rglob("*.py")),
+            *sorted((root / "datasets").iterdir()),
+        ]
         parts += sorted((root / "exercises" / "keys").glob("*.py")) if self.kind == "exercise" else []
         for part in parts:
             digest.update(part.name.encode() + b"\0" + part.read_bytes())
@@ -87,7 +101,9 @@ def all_notebooks(stem=None):
         return found
     chosen = [notebook for notebook in found if notebook.stem == stem]
     if not chosen:
-        raise environment.SetupError(f"there is no lesson {stem!r}; there are: {', '.join(sorted({n.stem for n in found}))}.")
+        raise environment.SetupError(
+            f"there is no lesson {stem!r}; there are: {', '.join(sorted({n.stem for n in found}))}."
+        )
     return chosen
 
 
@@ -134,9 +150,13 @@ def execute(item, on_cell=None):
         client.execute(env=kernel_env)
     except nbclient.exceptions.CellExecutionError as error:
         number, cell = next(
-            (n, c) for n, c in enumerate(notebook.cells, start=1) if any(o.get("output_type") == "error" for o in c.get("outputs", []))
+            (n, c)
+            for n, c in enumerate(notebook.cells, start=1)
+            if any(o.get("output_type") == "error" for o in c.get("outputs", []))
         )
-        raise LessonError(f"{item.name}: cell {number} ({cell.source.strip().splitlines()[0]}) failed: {error.ename}: {error.evalue}") from None
+        raise LessonError(
+            f"{item.name}: cell {number} ({cell.source.strip().splitlines()[0]}) failed: {error.ename}: {error.evalue}"
+        ) from None
     except nbclient.exceptions.CellTimeoutError as error:
         raise LessonError(f"{item.name}: a cell ran for more than ten minutes: {str(error).splitlines()[0]}") from None
     notebook.metadata["language_info"] = {"name": "python"}  # else it names the version of this Python

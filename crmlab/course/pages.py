@@ -83,6 +83,10 @@ def _data_page(name):
 
 def _fingerprint(root, source):
     digest = hashlib.sha256()
-    for file in [root / "requirements.lock", *sorted((root / "crmlab").rglob("*.py")), *sorted(f for f in source.rglob("*") if f.is_file())]:
+    for file in [
+        root / "requirements.lock",
+        *sorted((root / "crmlab").rglob("*.py")),
+        *sorted(f for f in source.rglob("*") if f.is_file()),
+    ]:
         digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()

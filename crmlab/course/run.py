@@ -31,7 +31,9 @@ def run(jobs=2):
         first = pages.build()
     except LessonError as error:
         return _fail([error])
-    print(f"Done in {time.perf_counter() - began:.0f} s. Open {first.relative_to(environment.root())} in a browser, or `make lab` for the notebooks.")
+    print(
+        f"Done in {time.perf_counter() - began:.0f} s. Open {first.relative_to(environment.root())} in a browser, or `make lab` for the notebooks."
+    )
     return 0
 
 
@@ -81,8 +83,13 @@ def _execute(items, jobs):
     stale = [item for item in items if not item.is_current()]
     failures = {}
     if stale:
-        cells = {item: sum(cell.cell_type == "code" for cell in notebooks.read_source(item.source).cells) for item in stale}
-        with tqdm(total=sum(cells.values()), unit="cell", desc="Executing", disable=None) as bar, ThreadPoolExecutor(jobs) as pool:
+        cells = {
+            item: sum(cell.cell_type == "code" for cell in notebooks.read_source(item.source).cells) for item in stale
+        }
+        with (
+            tqdm(total=sum(cells.values()), unit="cell", desc="Executing", disable=None) as bar,
+            ThreadPoolExecutor(jobs) as pool,
+        ):
             running = {pool.submit(notebooks.execute, item, lambda **_: bar.update()): item for item in stale}
             try:
                 for done in as_completed(running):
@@ -106,11 +113,20 @@ def _table(items, executed, failures):
         else:
             state = item.state()
             rows.append(
-                (item.name, str(state["minutes"]), f"{state['seconds']:.1f}", str(state["figures"]), "executed" if item in executed else "unchanged")
+                (
+                    item.name,
+                    str(state["minutes"]),
+                    f"{state['seconds']:.1f}",
+                    str(state["figures"]),
+                    "executed" if item in executed else "unchanged",
+                )
             )
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
     return "\n".join(
-        "  ".join(cell.rjust(width) if 0 < i < 4 else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths))).rstrip() for row in rows
+        "  ".join(
+            cell.rjust(width) if 0 < i < 4 else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths))
+        ).rstrip()
+        for row in rows
     )
 
 

@@ -35,12 +35,16 @@ def _(data):
     return _repeat_share(data, count_first=True)
 
 
-@repeat.mistake("You counted all purchases since the start. Take window='year': a cumulative count rises with age alone.")
+@repeat.mistake(
+    "You counted all purchases since the start. Take window='year': a cumulative count rises with age alone."
+)
 def _(data):
     return _repeat_share(data, window="cumulative")
 
 
-@repeat.mistake("You divided by everybody who ever bought. The question asks for those who bought in 2025: base='active'.")
+@repeat.mistake(
+    "You divided by everybody who ever bought. The question asks for those who bought in 2025: base='active'."
+)
 def _(data):
     return _repeat_share(data, base="ever")
 
@@ -65,12 +69,16 @@ def active(data):
     return _cohort(data, 3)["share"]
 
 
-@active.mistake("This is one quarter too early: the quarter of the first purchase has age 0, so three quarters later is age 3.")
+@active.mistake(
+    "This is one quarter too early: the quarter of the first purchase has age 0, so three quarters later is age 3."
+)
 def _(data):
     return _cohort(data, 2)["share"]
 
 
-@active.mistake("This is one quarter too late: the quarter of the first purchase has age 0, so three quarters later is age 3.")
+@active.mistake(
+    "This is one quarter too late: the quarter of the first purchase has age 0, so three quarters later is age 3."
+)
 def _(data):
     return _cohort(data, 4)["share"]
 
@@ -90,7 +98,9 @@ def projection(data):
     return retention.fit_sbg(data["alive"]).survival(10)
 
 
-@projection.mistake("You used one constant rate (fit_geometric). It forgets that leavers leave first, and expects too few to be left.")
+@projection.mistake(
+    "You used one constant rate (fit_geometric). It forgets that leavers leave first, and expects too few to be left."
+)
 def _(data):
     return retention.fit_geometric(data["alive"]).survival(10)
 
@@ -118,7 +128,9 @@ def loyalty(data):
     return "cannot tell"
 
 
-@loyalty.mistake("The rate also rises if nobody changes: those who leave easily leave first. So a rising rate is no proof.")
+@loyalty.mistake(
+    "The rate also rises if nobody changes: those who leave easily leave first. So a rising rate is no proof."
+)
 def _(data):
     return "prove"
 
