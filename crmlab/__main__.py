@@ -73,6 +73,7 @@ _BARE = (help, lock, conda)
 
 
 def main(argv=None):
+    """Run a command; return its exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = argparse.ArgumentParser(prog="python -m crmlab", description="The commands of the course.")
     parser.add_argument("--version", action="version", version=f"crmlab {__version__}")

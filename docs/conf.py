@@ -41,4 +41,10 @@ html_css_files = ["crmlab.css"]
 html_show_search_summary = False
 html_context = {"default_mode": "light"}
 html_copy_source = False
-html_theme_options = {"use_download_button": False, "use_fullscreen_button": False, "show_navbar_depth": 2}
+html_theme_options = {
+    # The sidebar has a search field; the theme would put a second one above the page.
+    "navbar_persistent": [],
+    "use_download_button": False,
+    "use_fullscreen_button": False,
+    "show_navbar_depth": 2,
+}

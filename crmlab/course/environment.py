@@ -52,21 +52,26 @@ def ready_python():
 def set_up(venv):
     """Make `.venv` and install what the lock names, each file checked against its hash; then the clone, editable."""
     lock = root() / "requirements.lock"
-    packages = len(re.findall(r"^\S+==", lock.read_text(encoding="utf-8"), re.MULTILINE))
-    print(
-        f"Setting up {venv.name} from {lock.name}: about {packages} packages, a minute or two. This happens once.",
-        flush=True,
-    )
-    if not _python(venv).exists():
+    stamp = venv / "crmlab-setup"
+    # What is installed already, by its two hashes: a change of pyproject.toml alone does not fetch anything again.
+    if not (_stamp(venv) or "").startswith(_wanted().split()[0]):
+        packages = len(re.findall(r"^\S+==", lock.read_text(encoding="utf-8"), re.MULTILINE))
+        print(
+            f"Setting up {venv.name} from {lock.name}: about {packages} packages, a minute or two. This happens once.",
+            flush=True,
+        )
+        stamp.unlink(missing_ok=True)
         made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], capture_output=True, text=True)
         if made.returncode:
             raise SetupError(
-                f"this Python cannot make a virtual environment. On Debian or Ubuntu: apt install python3-venv. It said:\n{made.stdout}{made.stderr}"
+                "this Python cannot make a virtual environment. On Debian or Ubuntu: apt install python3-venv. "
+                f"It said:\n{made.stdout}{made.stderr}"
             )
-    _pip(venv, "install", "--require-hashes", "--requirement", str(lock), count=packages)
+        _pip(venv, "install", "--require-hashes", "--requirement", str(lock), count=packages)
     # The clone itself has no hash; its build tools come from the lock, so nothing is fetched here.
     _pip(venv, "install", "--no-deps", "--no-build-isolation", "--editable", str(root()))
-    (venv / "crmlab-setup").write_text(_wanted(), encoding="utf-8")
+    # Written last: an interrupted set-up has no stamp, and is done again.
+    stamp.write_text(_wanted(), encoding="utf-8")
 
 
 def write_lock():
@@ -125,15 +130,13 @@ def _python(venv):
 
 
 def _wanted():
-    """What the environment depends on: the lock, the project file and this Python."""
-    digest = hashlib.sha256(repr(sys.version_info[:2]).encode())
-    for name in ("requirements.lock", "pyproject.toml"):
-        digest.update((root() / name).read_bytes())
-    return digest.hexdigest()
+    """What the environment depends on, as two hashes: the lock with this Python's version, and the project file."""
+    lock, project = ((root() / name).read_bytes() for name in ("requirements.lock", "pyproject.toml"))
+    python = repr(sys.version_info[:2]).encode()
+    return f"{hashlib.sha256(python + lock).hexdigest()} {hashlib.sha256(project).hexdigest()}"
 
 
 def _stamp(venv):
-    # Written last: an interrupted set-up has none, and is done again.
     stamp = venv / "crmlab-setup"
     return stamp.read_text(encoding="utf-8") if stamp.exists() and _python(venv).exists() else None
 

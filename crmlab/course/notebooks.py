@@ -1,5 +1,6 @@
 """From a MyST source to an executed notebook: read, normalise, execute, write; the same source gives the same bytes."""
 
+import asyncio
 import hashlib
 import json
 import os
@@ -40,10 +41,12 @@ class Notebook:
 
     @property
     def name(self):
+        """How messages call it."""
         return self.stem if self.kind == "lesson" else f"{self.stem} (exercise)"
 
     @property
     def source(self):
+        """The hand-edited MyST file."""
         return environment.root() / ("notebooks" if self.kind == "lesson" else "exercises") / "src" / f"{self.stem}.md"
 
     @property
@@ -86,6 +89,7 @@ class Notebook:
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() and self.built.exists() else {}
 
     def is_current(self):
+        """Whether `build/` holds what would come out now."""
         return self.state().get("fingerprint") == self.fingerprint()
 
 
@@ -147,7 +151,8 @@ def execute(item, on_cell=None):
     kernel_env = os.environ | environment.NOTEBOOK_VARIABLES
     kernel_env.pop("MPLBACKEND", None)
     try:
-        client.execute(env=kernel_env)
+        # Not client.execute(): that leaves the event loop of its thread open.
+        asyncio.run(client.async_execute(env=kernel_env))
     except nbclient.exceptions.CellExecutionError as error:
         number, cell = next(
             (n, c)

@@ -1,0 +1,71 @@
+"""What every test shares."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+
+# Figures are drawn in memory. Not by MPLBACKEND: nbval's kernels would inherit it and draw nothing.
+matplotlib.use("agg")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20261122)
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
+
+
+def _needs(programs, what):
+    found = next((shutil.which(program) for program in programs if shutil.which(program)), None)
+    if found is None:
+        # In CI they are installed: there a missing one is a failure, not a skip.
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{what} is not installed")
+    return found
+
+
+@pytest.fixture(scope="session")
+def r():
+    """Run an R script; it prints numbers, a line a vector, which come back as arrays."""
+    rscript = _needs(["Rscript"], "R")
+
+    def run(script):
+        # Plain R: nobody's profile or saved workspace has a say.
+        command = [rscript, "--vanilla", "-e", "options(digits = 15, width = 10000)\n" + script]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return [np.array(line.split(), dtype=float) for line in done.stdout.splitlines() if line.strip()]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """An installed Chromium, driven by Playwright; it reaches nothing but files and this machine."""
+    program = _needs(["chromium", "chromium-browser", "google-chrome"], "Chromium")
+    from playwright.sync_api import sync_playwright
+
+    flags = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+    ]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=flags)
+        yield browser
+        browser.close()

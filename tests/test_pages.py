@@ -1,0 +1,89 @@
+"""The pages in a real browser, from `file:` and with the network off."""
+
+import re
+
+import pytest
+from conftest import ROOT
+
+from crmlab.course import run
+
+SITE = ROOT / "build" / "site"
+
+
+@pytest.fixture(scope="module")
+def site():
+    assert run.run(jobs=2) == 0  # does again only what changed
+    return SITE
+
+
+@pytest.fixture
+def open_page(chromium):
+    """Open a page; a request to anywhere outside or an error in the console fails the test."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, offline=True)
+    complaints = []
+
+    def visit(address):
+        page = context.new_page()
+        page.on(
+            "request",
+            lambda request: complaints.append(request.url) if not request.url.startswith(("file:", "data:")) else None,
+        )
+        page.on(
+            "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
+        )
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(address)
+        page.wait_for_load_state("networkidle")
+        return page
+
+    yield visit
+    context.close()
+    assert complaints == []
+
+
+def test_every_page_opens_without_a_network(site, open_page):
+    pages = sorted(path for path in site.rglob("*.html") if "_static" not in path.parts)
+    assert len(pages) > 10
+    for path in pages:
+        page = open_page(path.as_uri())
+        assert page.title(), path
+        assert page.locator("html").get_attribute("lang") == "en"
+        page.close()
+
+
+def test_mathematics_is_set_and_figures_are_drawn(site, open_page):
+    page = open_page((site / "lessons" / "05_retention.html").as_uri())
+    page.wait_for_selector("mjx-container")
+    assert page.locator("mjx-container").count() > 10
+    assert page.evaluate("[...document.fonts].some(font => font.family.startsWith('MJX') && font.status == 'loaded')")
+    pictures = page.locator(".cell_output img")
+    assert pictures.count() == 7
+    for i in range(7):
+        assert pictures.nth(i).evaluate("image => image.complete && image.naturalWidth") > 500
+        alt = pictures.nth(i).get_attribute("alt")
+        assert len(alt.split()) > 12 and "_images" not in alt and "No description" not in alt
+    assert "Ask the room" not in page.inner_text("body")  # a speaker's note
+
+
+def test_search_finds_a_word_of_the_lesson(site, open_page):
+    page = open_page((site / "search.html").as_uri() + "?q=heterogeneity")
+    page.wait_for_selector("#search-results li a")
+    assert any(
+        "retention" in link
+        for link in page.locator("#search-results li a").evaluate_all("links => links.map(a => a.href)")
+    )
+
+
+def test_the_exercise_page_holds_no_solution(site):
+    text = (site / "exercises" / "05_retention.html").read_text(encoding="utf-8")
+    words = re.sub(r"<[^>]+>", "", text)
+    assert "NotImplementedError" in words and "fit_sbg(data" not in words and "cohort_triangle(data" not in words
+
+
+def test_every_data_set_has_its_page(site):
+    from crmlab import datasets
+
+    for name in datasets.catalog().index:
+        text = (site / "data" / f"{name}.html").read_text(encoding="utf-8")
+        assert "licence" in text and "source" in text
+        assert ("GENERATED" in text) == datasets.card(name).descriptor["generated"]
