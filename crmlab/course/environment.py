@@ -100,10 +100,20 @@ def write_lock():
 
 
 def conda_file():
-    """environment.yml as it follows from pyproject.toml: conda brings Python, pip the packages of the lock."""
+    """environment.yml as it follows from pyproject.toml: conda brings Python, pip what the kit asks for.
+
+    The versions are those of the lock, so that conda users run what everybody runs. (pip cannot take the lock itself
+    beside an editable install: a clone has no hash.)
+    """
     project = tomllib.loads((root() / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lock = (root() / "requirements.lock").read_text(encoding="utf-8")
+    asked = project["dependencies"] + [line for extra in EXTRAS for line in project["optional-dependencies"][extra]]
+    pins = []
+    for name in (re.match(r"[\w.-]+", line)[0] for line in asked):
+        pins += re.findall(rf"^({re.escape(name)}==.*?) *\\?$", lock, re.MULTILINE)
+    lines = "\n".join(f"      - {pin}" for pin in pins)
     return f"""\
-# Generated from pyproject.toml by `python -m crmlab conda`; a test compares. Do not edit.
+# Generated from pyproject.toml and requirements.lock by `python -m crmlab conda`; a test compares. Do not edit.
 name: {project["name"]}
 channels:
   - conda-forge
@@ -111,9 +121,8 @@ dependencies:
   - python{project["requires-python"]}
   - pip
   - pip:
-      # The versions of the lock, so that conda users run what everybody runs.
-      - --constraint requirements.lock
-      - --editable .[{",".join(EXTRAS)}]
+{lines}
+      - --editable .
 """
 
 
