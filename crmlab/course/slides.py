@@ -1,6 +1,8 @@
 """The decks: one reveal.js page a lesson, from the executed notebook, that needs no network."""
 
+import hashlib
 import http.server
+import json
 import shutil
 import threading
 import webbrowser
@@ -12,7 +14,7 @@ import nbformat
 from nbconvert import SlidesExporter
 
 from crmlab.course import environment
-from crmlab.course.notebooks import all_notebooks, write_text
+from crmlab.course.notebooks import LessonError, all_notebooks, write_text
 
 WIDTH, HEIGHT = 1280, 720
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -82,9 +84,57 @@ def deck(notebook):
     return exporter.from_notebook_node(notebook)[0]
 
 
-def count(notebook):
-    """How many slides the deck of a notebook has."""
-    return sum(cell.metadata.get("slideshow", {}).get("slide_type") in ("slide", "subslide") for cell in notebook.cells)
+def check_overflow(site, stems):
+    """Measure the decks of some lessons in a browser, where there is one; what was measured already is not again.
+
+    Returns
+    -------
+    bool
+        False where no Chromium or no Playwright is installed, so that nothing was measured.
+
+    Raises
+    ------
+    LessonError
+        With every slide that does not fit.
+    """
+    measured = site.parent / "slides-measured.json"
+    known = json.loads(measured.read_text(encoding="utf-8")) if measured.exists() else {}
+    decks = {stem: site / "slides" / f"{stem}.html" for stem in stems}
+    style = (site / "slides" / "deck.css").read_bytes()
+    marks = {stem: hashlib.sha256(style + deck.read_bytes()).hexdigest() for stem, deck in decks.items()}
+    todo = [stem for stem in stems if known.get(stem) != marks[stem]]
+    if not todo:
+        return True
+    program = next(
+        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+    )
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        program = None
+    if not program:
+        return False
+    broken = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, offline=True).new_page()
+        for stem in todo:
+            broken += [f"{stem}, {line}" for line in overflowing(page, decks[stem])]
+        browser.close()
+    if broken:
+        raise LessonError("slides that do not fit:\n" + "\n".join(f"  - {line}" for line in broken))
+    write_text(measured, json.dumps(known | marks))
+    return True
+
+
+def overflowing(page, deck):
+    """Open a deck in a Playwright page and list the slides that are too tall or too wide, once its fonts are there."""
+    page.goto(Path(deck).as_uri())
+    page.wait_for_function("window.Reveal && Reveal.isReady()")
+    page.evaluate(
+        "async () => { if (window.MathJax && MathJax.startup) await MathJax.startup.promise; await document.fonts.ready }"
+    )
+    return page.evaluate(OVERFLOW)
 
 
 def present(stem):
