@@ -166,9 +166,7 @@ def test_the_first_command_needs_only_the_standard_library():
 
     for verb in __main__.VERBS:
         word = __main__._word(verb)
-        assert re.search(rf"^run\b.*\b{word}\b.*:|^{word}\b.*:", makefile, re.MULTILINE), (
-            verb.__name__
-        )
+        assert re.search(rf"^run\b.*\b{word}\b.*:|^{word}\b.*:", makefile, re.MULTILINE), verb.__name__
         assert verb.__doc__
 
 
