@@ -52,6 +52,9 @@ def test_build_writes_once_and_then_only_what_changed(course, capsys):
     assert [item.stem for item in notebooks.all_notebooks() if not item.is_current()] == ["02_b"]
     assert run.build(check=True) == 1 and "differs from its source: notebooks/02_b.ipynb" in capsys.readouterr().out
     assert run.build() == 0 and stored.read_bytes() == first
+    assert b"three" in (course.root / "notebooks" / "02_b.ipynb").read_bytes()
+    stored.write_bytes(first.replace(b'"2"', b'"3"'))  # edited by hand
+    assert run.build(check=True) == 1 and run.build() == 0 and stored.read_bytes() == first
 
 
 def test_two_builds_of_one_source_give_the_same_bytes(course):
@@ -224,7 +227,7 @@ def test_states_are_json(course):
     course("01_a", "1")
     run.build()
     state = json.loads((course.root / "build" / "notebooks" / "01_a.json").read_text())
-    assert set(state) == {"fingerprint", "seconds", "figures", "minutes"}
+    assert set(state) == {"fingerprint", "seconds", "figures", "minutes", "stored"}
 
 
 # --- doctor -----------------------------------------------------------------------------------------------------------

@@ -92,6 +92,10 @@ class Notebook:
         file = self.built.with_suffix(".json")
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() and self.built.exists() else {}
 
+    def note(self, **more):
+        """Add to the state of the last execution."""
+        write_text(self.built.with_suffix(".json"), json.dumps(self.state() | more))
+
     def is_current(self):
         """Whether `build/` holds what would come out now."""
         return self.state().get("fingerprint") == self.fingerprint()

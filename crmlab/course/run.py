@@ -1,5 +1,6 @@
 """``run`` executes the course into `build/`; ``build`` rewrites the stored notebooks from what was executed."""
 
+import hashlib
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -58,6 +59,8 @@ def build(stem=None, jobs=2, check=False):
         return _fail(failures.values())
     differing = []
     for item in items:
+        if item.state().get("stored") == _stored_mark(item):
+            continue  # ruled, proved and written before, and nothing has changed since
         try:
             made = _made_from(item)
         except (LessonError, AssertionError) as error:
@@ -67,6 +70,8 @@ def build(stem=None, jobs=2, check=False):
                 differing.append(path.relative_to(environment.root()))
                 if not check:
                     notebooks.write_bytes(path, content)
+        if not (check and differing):
+            item.note(stored=_stored_mark(item))
     if stem is None:  # the pages take every lesson
         try:
             pages.build()
@@ -82,19 +87,37 @@ def build(stem=None, jobs=2, check=False):
     return int(check and bool(differing))
 
 
+def _tracked(item):
+    """The tracked files that are made from one source."""
+    root = environment.root()
+    beside = (
+        root / "docs" / "thumbnails" / f"{item.stem}.png"
+        if item.kind == "lesson"
+        else root / "exercises" / f"{item.stem}.ipynb"
+    )
+    return [item.stored, beside]
+
+
+def _stored_mark(item):
+    """A hash of all that the tracked files come from and of what they are."""
+    digest = hashlib.sha256(item.fingerprint().encode())
+    for path in _tracked(item):
+        digest.update(path.read_bytes() if path.exists() else b"")
+    return digest.hexdigest()
+
+
 def _made_from(item):
     """The tracked files of one source, by path; an error if they break a rule or prove wrong."""
     executed = nbformat.read(item.built, as_version=4)
-    made = {item.stored: notebooks.dumps(executed).encode()}
     if item.kind == "lesson":
         rules.check_lesson(executed, item.name)
-        made[environment.root() / "docs" / "thumbnails" / f"{item.stem}.png"] = notebooks.thumbnail(executed)
+        beside = notebooks.thumbnail(executed)
     else:
         rules.check_solutions(executed, item.name)
         student = exercises.student_version(notebooks.read_source(item.source), item.name)
         exercises.prove(item.stem, executed, student)
-        made[environment.root() / "exercises" / f"{item.stem}.ipynb"] = notebooks.dumps(student).encode()
-    return made
+        beside = notebooks.dumps(student).encode()
+    return dict(zip(_tracked(item), [notebooks.dumps(executed).encode(), beside]))
 
 
 def _execute(items, jobs):

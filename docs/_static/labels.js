@@ -4,4 +4,6 @@ document.addEventListener("DOMContentLoaded", () => {
     const link = summary.closest("li")?.querySelector("a");
     if (!summary.textContent.trim() && link) summary.setAttribute("aria-label", `Pages under ${link.textContent.trim()}`);
   }
+  // sphinxcontrib-bibtex calls its list a list and its entries nothing.
+  for (const entry of document.querySelectorAll("div.citation-list[role=list] > div.citation")) entry.setAttribute("role", "listitem");
 });
