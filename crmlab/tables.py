@@ -9,9 +9,11 @@ The checks are Ibis expressions, all counted by one query. pandera's Ibis backen
 and fetches every row of the table as soon as one value is wrong.
 """
 
+import csv
 import datetime
 import functools
 import glob
+import gzip
 import html
 import os
 import tempfile
@@ -194,7 +196,7 @@ def transactions(
         write for no date.
     encoding : str
         Of CSV files.
-    connection : ibis backend, optional
+    connection : ibis.backends.duckdb.Backend, optional
         Where files and DataFrames are read, such as ``connect(memory_limit="2GB")``.
 
     Returns
@@ -696,11 +698,13 @@ class _Door:
         )
 
     def _wrong_type(self, name, wanted, fix):
-        column = self.original[name]
+        column, rows = self.original[name], self._rows(self.original)
+        if not rows:
+            raise ValueError(f"{self.what} has no rows.")
         kind = self.frame[self.given[name]].dtype if self.frame is not None else column.type()
         shown = ", ".join(repr(value) for value in self._run(column.as_table().limit(3))[name])
         raise ValueError(
-            f"column {self.given[name]!r} holds {kind} values, not {wanted}, in {self._rows(self.original):,} rows (for example {shown}). Fix: {fix}."
+            f"column {self.given[name]!r} holds {kind} values, not {wanted}, in {rows:,} rows (for example {shown}). Fix: {fix}."
         )
 
     def _day(self, name, date_format, time_zone):
@@ -825,7 +829,10 @@ def _bring(frame, connection):
 
     if connection is None:
         return ibis.memtable(frame)
-    return connection.create_table(ibis.util.gen_name("crmlab"), frame, temp=True)
+    # Read in place, not copied.
+    name = ibis.util.gen_name("crmlab")
+    connection.con.register(name, frame)
+    return connection.table(name)
 
 
 def _require(what, there, given, fold=str):
@@ -908,19 +915,42 @@ def _read_files(what, path, given, encoding, connection):
 
 def _read_csv(what, path, given, encoding, backend, connection):
     """Everything as text: no guess about types, so that ids keep their zeros and dates their order of day and month."""
+    import ibis
+
     if encoding.lower().replace("_", "-") not in _DUCKDB_ENCODINGS:
         options = {"dtype": str, "encoding": encoding, "keep_default_na": False, "na_values": [""]}
         parts = [pd.read_csv(file, **options) for file in sorted(glob.glob(path, recursive=True))]
         frame = pd.concat(parts, ignore_index=True)
         _require(what, list(frame.columns), given)
         return _bring(frame, connection)
-    options = {"all_varchar": True, "encoding": encoding.lower().replace("_", "-")}
-    # DuckDB renames the second of two equal names, in silence: look at the header as it is written.
-    first = backend.read_csv(path, header=False, **options).limit(1).to_pandas()
-    if first.empty:
-        raise ValueError(f"{what}: {path} is empty.")
-    _require(what, [str(name) for name in first.iloc[0]], given, fold=str.lower)
-    return backend.read_csv(path, header=True, union_by_name=True, **options)
+    alike = {}
+    for file in sorted(glob.glob(path, recursive=True)):
+        names, separator = _header(what, file, encoding)
+        # DuckDB renames the second of two equal names, in silence: look at the header as it is written.
+        _require(what, names, given, fold=str.lower)
+        alike.setdefault((tuple(names), separator), []).append(file)
+    # Nothing is left to DuckDB's guess, which reads past an open quote: it then names the line that is broken.
+    options = {"auto_detect": False, "header": True, "quote": '"', "escape": '"'}
+    options["encoding"] = encoding.lower().replace("_", "-")
+    parts = []
+    for (names, separator), files in alike.items():
+        folded = [name.lower() for name in names]
+        own = [name if folded.index(name.lower()) == n else f"{name}_{n}" for n, name in enumerate(names)]
+        parts.append(backend.read_csv(files, columns=dict.fromkeys(own, "VARCHAR"), sep=separator, **options))
+    # Files may have their columns in different orders, or a column more.
+    every = dict.fromkeys(name for part in parts for name in part.columns)
+    parts = [part.select(**{n: part[n] if n in part.columns else ibis.null(str) for n in every}) for part in parts]
+    return ibis.union(*parts) if len(parts) > 1 else parts[0]
+
+
+def _header(what, file, encoding):
+    """The column names as they are written, and what separates them: known from the first line, it is not guessed from broken ones."""
+    with (gzip.open if file.lower().endswith(".gz") else open)(file, "rt", encoding=encoding, newline="") as text:
+        line = text.readline().removeprefix("\ufeff")
+    if not line.strip():
+        raise ValueError(f"{what}: {file} is empty.")
+    separator = max(",;\t|", key=line.count)
+    return next(csv.reader([line], delimiter=separator)), separator
 
 
 def _require_in_parquet(what, path, remote, table, given):
@@ -935,18 +965,22 @@ def _require_in_parquet(what, path, remote, table, given):
 
 def _with_known_types(backend, table):
     """Moments to the nanosecond, as pandas writes them, are a type that Ibis does not know: take microseconds."""
+    import ibis
+
     unknown = [name for name, kind in table.schema().items() if "TIMESTAMPTZ_NS" in str(kind)]
     if not unknown:
         return table
     replaced = ", ".join(f'"{name}"::TIMESTAMPTZ AS "{name}"' for name in unknown)
-    return backend.sql(f'SELECT * REPLACE ({replaced}) FROM "{table.get_name()}"')
+    view = ibis.util.gen_name("crmlab")
+    backend.raw_sql(f'CREATE TEMP VIEW "{view}" AS SELECT * REPLACE ({replaced}) FROM "{table.get_name()}"')
+    return backend.table(view)
 
 
 def _unreadable(what, error):
-    said = str(error).strip().splitlines()[0]
+    said = " ".join(str(error).strip().splitlines()[:3])
     fix = "it is cut short, damaged or of another format: fetch or write it again"
-    if "utf-8" in str(error) or "encoding" in str(error).lower() or isinstance(error, (UnicodeError, LookupError)):
+    if " encoded" in said or "unicode" in said or isinstance(error, (UnicodeError, LookupError)):
         fix = "say how the file is encoded, as in encoding='latin-1', 'utf-16' or 'gb18030'"
-    elif "CSV" in str(error):
+    elif "CSV" in said:
         fix = "mend that line (a quote left open, too many or too few fields)"
     return ValueError(f"{what} cannot be read ({said}). Fix: {fix}.")
