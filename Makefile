@@ -2,6 +2,6 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: run test lab build setup lock conda help
-run test lab build setup lock conda help:
+.PHONY: run test lab build bench setup lock conda help
+run test lab build bench setup lock conda help:
 	@$(PYTHON) -m crmlab $@ $(ARGS)

@@ -50,6 +50,12 @@ def lab(args):
     return subprocess.call([sys.executable, "-m", "jupyterlab", str(first), *args.rest], cwd=environment.root())
 
 
+def bench(args):
+    """time counting beside its peers and write docs/benchmarks.md (needs 4 GB and some minutes)"""
+    script = environment.root() / "tests" / "benchmarks" / "bench.py"
+    return subprocess.call([sys.executable, str(script), *args.rest], cwd=environment.root())
+
+
 def lock(args):
     """resolve pyproject.toml into requirements.lock (needs uv)"""
     environment.write_lock()
@@ -67,7 +73,7 @@ def help(args):
         print(f"  {verb.__name__:<8}{verb.__doc__}")
 
 
-VERBS = (run, test, lab, build, setup, lock, conda, help)
+VERBS = (run, test, lab, build, bench, setup, lock, conda, help)
 # These need nothing but the standard library.
 _BARE = (help, lock, conda)
 
@@ -91,7 +97,7 @@ def main(argv=None):
         if verb is build:
             sub.add_argument("stem", nargs="?", help="one lesson, such as 05_retention (default: all)")
             sub.add_argument("--check", action="store_true", help="change nothing; fail if a stored notebook differs")
-        if verb in (test, lab, lock):
+        if verb in (test, lab, bench, lock):
             sub.add_argument("rest", nargs=argparse.REMAINDER, help="handed on")
     args = parser.parse_args(argv)
     call = getattr(args, "call", help)
