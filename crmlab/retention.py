@@ -51,8 +51,9 @@ def repeat_share(
 
     Parameters
     ----------
-    log : pandas.DataFrame
-        One row a purchase: the customer, the day and, if grouped, the group.
+    log : DataFrame, path, (connection, name), ibis.Table or Checked
+        One row a purchase: the customer, the day and, if grouped, the group; see `crmlab.tables.transactions`. To leave
+        out returns or rows without a customer, check the log there first and hand in the result.
     at_least : int, default 3
         How many purchases make a customer a repeater.
     count_first : bool, default False
@@ -178,8 +179,8 @@ def cohort_triangle(log, period="month", customer="customer_id", date="date"):
 
     Parameters
     ----------
-    log : pandas.DataFrame
-        One row a purchase.
+    log : DataFrame, path, (connection, name), ibis.Table or Checked
+        One row a purchase; see `crmlab.tables.transactions`.
     period : {"week", "month", "quarter", "year"}
         Calendar periods; weeks begin on Monday.
     customer, date : str
@@ -277,7 +278,7 @@ def survivor_triangle(contracts, period="year", observed_until=None, customer="c
 
     Parameters
     ----------
-    contracts : pandas.DataFrame
+    contracts : DataFrame, path, (connection, name), ibis.Table or Checked
         One row a customer: the first day of the contract and the first day without it (missing while it runs).
     period : {"week", "month", "quarter", "year"}
         The time from one renewal to the next; cohorts are calendar periods of that length.

@@ -714,6 +714,7 @@ class _Door:
         if kind.is_null():
             return column.cast("date")
         if kind.is_string() and date_format:
+            self._require_duckdb("date_format", own, "make the column a date there")
             return _try_strptime()(column, date_format).date()
         if date_format:
             raise ValueError(f"column {own!r} holds {kind} values, not text: leave date_format= out.")
@@ -737,7 +738,14 @@ class _Door:
             raise ValueError(
                 f"column {own!r} holds moments ({kind}), and which day it was depends on the place. Fix: say where, as in time_zone='Europe/Berlin'."
             )
+        self._require_duckdb("time_zone", own, "make the column a date, or a time without zone, there")
         return _in_zone()(time_zone, column).date()
+
+    def _require_duckdb(self, argument, own, fix):
+        # The two functions behind these arguments are DuckDB's own.
+        engine = self.original.get_backend().name
+        if engine != "duckdb":
+            raise ValueError(f"{argument}= is for data in DuckDB, and column {own!r} is in {engine}. Fix: {fix}.")
 
     def _number(self, name, fix):
         column = self.columns[name]

@@ -467,3 +467,6 @@ def test_spark_refuses_by_the_same_words(spark, tmp_path):
     log = log.assign(amount=-1.0)
     with pytest.raises(ValueError, match="column 'amount': 19 of 20 rows.*returns='drop'"):
         tables.transactions(on_spark(spark, log, tmp_path), missing_customers="drop")
+    log = log.assign(amount=1.0, date=log["date"].dt.strftime("%d/%m/%Y"))
+    with pytest.raises(ValueError, match="date_format= is for data in DuckDB.*make the column a date there"):
+        tables.transactions(on_spark(spark, log, tmp_path), missing_customers="drop", date_format="%d/%m/%Y")
