@@ -17,6 +17,7 @@ import gzip
 import html
 import os
 import tempfile
+import zoneinfo
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -739,6 +740,8 @@ class _Door:
                 f"column {own!r} holds moments ({kind}), and which day it was depends on the place. Fix: say where, as in time_zone='Europe/Berlin'."
             )
         self._require_duckdb("time_zone", own, "make the column a date, or a time without zone, there")
+        if time_zone not in zoneinfo.available_timezones():
+            raise ValueError(f"time_zone= is the name of a zone, such as 'Europe/Berlin'; got {time_zone!r}.")
         return _in_zone()(time_zone, column).date()
 
     def _require_duckdb(self, argument, own, fix):
@@ -822,7 +825,12 @@ def _open(what, data, given, encoding, connection):
         backend, name = data
         if not hasattr(backend, "table") or not hasattr(backend, "raw_sql"):  # a connection of duckdb itself
             backend = ibis.duckdb.from_connection(backend)
-        data = backend.table(name)
+        try:
+            data = backend.table(name)
+        except ibis.common.exceptions.TableNotFound:
+            raise ValueError(
+                f"the connection has no table {name!r}; there are: {', '.join(backend.list_tables())}."
+            ) from None
     if isinstance(data, ibis.Table):
         _require(what, list(data.columns), given)
         return data, False, None
@@ -850,6 +858,7 @@ def _require(what, there, given, fold=str):
         if own not in there:
             raise ValueError(
                 f"{what} needs a column {own!r}; there are: {', '.join(map(str, there))}. If yours has another name, say so with {standard.removesuffix('_id')}=."
+                + (" If it has no amounts, say amount=None." if standard == "amount" else "")
             )
         if counts[fold(own)] > 1:
             raise ValueError(

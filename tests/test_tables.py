@@ -183,6 +183,15 @@ def test_moments_in_a_file_need_the_place(unit, tmp_path):
     assert sorted_rows(london)["date"].tolist() == (GOOD["date"] - pd.Timedelta(days=1)).tolist()
 
 
+def test_what_a_connection_does_not_have_is_said():
+    connection, _ = as_duckdb(GOOD, None)
+    with pytest.raises(ValueError, match="no table 'lgo'; there are: .*log"):
+        tables.transactions((connection, "lgo"))
+    connection.execute("create table moments as select 'a' as customer_id, timestamptz '2025-01-01 00:00+00' as date")
+    with pytest.raises(ValueError, match="time_zone= is the name of a zone.*'Mars/Base'"):
+        tables.transactions((connection, "moments"), amount=None, time_zone="Mars/Base")
+
+
 def test_a_zone_for_days_without_one_is_refused():
     with pytest.raises(ValueError, match="has no time zone: leave time_zone= out"):
         tables.transactions(GOOD, time_zone="Europe/Berlin")
