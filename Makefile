@@ -2,6 +2,12 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: run test lab build bench setup lock conda help
-run test lab build bench setup lock conda help:
+.PHONY: run test lab build bench setup doctor lock conda help
+run test lab build bench setup doctor lock conda help:
 	@$(PYTHON) -m crmlab $@ $(ARGS)
+# make present STEM=05_retention;  make diff-lock OLD=old.lock NEW=requirements.lock
+.PHONY: present diff-lock
+present:
+	@$(PYTHON) -m crmlab present $(STEM)
+diff-lock:
+	@$(PYTHON) -m crmlab diff-lock $(OLD) $(NEW) $(STEM)

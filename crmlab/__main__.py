@@ -56,6 +56,27 @@ def bench(args):
     return subprocess.call([sys.executable, str(script), *args.rest], cwd=environment.root())
 
 
+def present(args):
+    """serve the slides of a lesson on this machine and open them"""
+    from crmlab.course import slides
+
+    return slides.present(args.stem)
+
+
+def doctor(args):
+    """say what is missing or mismatched in this installation, and how to mend it"""
+    from crmlab.course import doctor
+
+    return doctor.run()
+
+
+def diff_lock(args):
+    """list the key numbers of each lesson that differ between two locks"""
+    from crmlab.course import difflock
+
+    return difflock.run(args.old, args.new, args.stem)
+
+
 def lock(args):
     """resolve pyproject.toml into requirements.lock (needs uv)"""
     environment.write_lock()
@@ -70,12 +91,16 @@ def help(args):
     """list the commands"""
     print(f"crmlab {__version__}. The commands, as `make VERB` or `python -m crmlab VERB`:\n")
     for verb in VERBS:
-        print(f"  {verb.__name__:<8}{verb.__doc__}")
+        print(f"  {_word(verb):<11}{verb.__doc__}")
 
 
-VERBS = (run, test, lab, build, bench, setup, lock, conda, help)
+VERBS = (run, test, lab, present, build, bench, setup, doctor, diff_lock, lock, conda, help)
 # These need nothing but the standard library.
 _BARE = (help, lock, conda)
+
+
+def _word(verb):
+    return verb.__name__.replace("_", "-")
 
 
 def main(argv=None):
@@ -85,7 +110,7 @@ def main(argv=None):
     parser.add_argument("--version", action="version", version=f"crmlab {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     for verb in VERBS:
-        sub = verbs.add_parser(verb.__name__, help=verb.__doc__, description=verb.__doc__)
+        sub = verbs.add_parser(_word(verb), help=verb.__doc__, description=verb.__doc__)
         sub.set_defaults(call=verb)
         if verb in (run, build):
             sub.add_argument(
@@ -97,13 +122,19 @@ def main(argv=None):
         if verb is build:
             sub.add_argument("stem", nargs="?", help="one lesson, such as 05_retention (default: all)")
             sub.add_argument("--check", action="store_true", help="change nothing; fail if a stored notebook differs")
+        if verb is present:
+            sub.add_argument("stem", help="a lesson, such as 05_retention")
+        if verb is diff_lock:
+            sub.add_argument("old", help="a requirements.lock")
+            sub.add_argument("new", help="another")
+            sub.add_argument("stem", nargs="?", help="one lesson (default: all)")
         if verb in (test, lab, bench, lock):
             sub.add_argument("rest", nargs=argparse.REMAINDER, help="handed on")
     args = parser.parse_args(argv)
     call = getattr(args, "call", help)
     try:
         if call not in _BARE:
-            python = environment.ready_python()
+            python = environment.ready_python(mend=call is not doctor)
             if os.path.normcase(os.path.abspath(python)) != os.path.normcase(os.path.abspath(sys.executable)):
                 return subprocess.call([python, "-m", "crmlab", *argv], cwd=environment.root())
         return call(args)

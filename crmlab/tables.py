@@ -828,9 +828,7 @@ def _open(what, data, given, encoding, connection):
         try:
             data = backend.table(name)
         except ibis.common.exceptions.TableNotFound:
-            raise ValueError(
-                f"the connection has no table {name!r}; there are: {', '.join(backend.list_tables())}."
-            ) from None
+            raise ValueError(f"the connection has no table {name!r}.") from None
     if isinstance(data, ibis.Table):
         _require(what, list(data.columns), given)
         return data, False, None

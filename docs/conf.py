@@ -1,6 +1,11 @@
 """Sphinx, for pages that open from `file:` without a network."""
 
+import sys
+from pathlib import Path
+
 from crmlab import __version__
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "crmlab"
 author = "The crmlab authors"
@@ -15,10 +20,16 @@ extensions = [
     "sphinx.ext.autosummary",
     "numpydoc",
     "sphinx.ext.mathjax",
+    "sphinxcontrib.bibtex",
+    "first_use",
     "sphinx-mathjax-offline",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_templates"]
+exclude_patterns = ["_templates", "_ext"]
+
+bibtex_bibfiles = ["references.bib"]
+bibtex_reference_style = "author_year"
+bibtex_default_style = "unsrt"
 
 # The notebooks come executed; the pages show what they hold.
 nb_execution_mode = "off"
@@ -37,6 +48,7 @@ html_theme = "sphinx_book_theme"
 html_title = "crmlab"
 html_static_path = ["_static"]
 html_css_files = ["crmlab.css"]
+html_js_files = ["labels.js"]
 # The summaries of search results are fetched page by page, which a browser forbids for `file:`.
 html_show_search_summary = False
 html_context = {"default_mode": "light"}

@@ -69,3 +69,52 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=program, args=flags)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The built pages; what changed is built again."""
+    from crmlab.course import run
+
+    assert run.run(jobs=2) == 0
+    return ROOT / "build" / "site"
+
+
+@pytest.fixture
+def open_page(chromium):
+    """Open a page with the network off; a request to anywhere outside or a complaint in the console fails the test."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 720}, offline=True)
+    complaints = []
+
+    def visit(address):
+        page = context.new_page()
+        page.on(
+            "request",
+            lambda request: complaints.append(request.url) if not request.url.startswith(("file:", "data:")) else None,
+        )
+        page.on(
+            "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
+        )
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(address)
+        page.wait_for_load_state("networkidle")
+        return page
+
+    yield visit
+    context.close()
+    assert complaints == []
+
+
+@pytest.fixture(scope="session")
+def axe():
+    """axe-core on a page: its serious and critical complaints, each with the places."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    tool = Axe()
+
+    def check(page):
+        found = tool.run(page, options={"preload": False}).response["violations"]
+        bad = [violation for violation in found if violation["impact"] in ("serious", "critical")]
+        return [f"{v['id']}: {v['nodes'][0]['html'][:120]} ({len(v['nodes'])})" for v in bad]
+
+    return check

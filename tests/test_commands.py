@@ -11,8 +11,8 @@ import pytest
 from conftest import ROOT
 from packaging.requirements import Requirement
 
-from crmlab import __version__
-from crmlab.course import environment, notebooks, run
+from crmlab import __version__, datasets
+from crmlab.course import difflock, doctor, environment, notebooks, run
 
 HEADER = "---\njupytext:\n  text_representation:\n    format_name: myst\nkernelspec:\n  display_name: Python 3\n  language: python\n  name: python3\n---\n\n"
 
@@ -25,6 +25,11 @@ def course(tmp_path, monkeypatch):
     (tmp_path / "requirements.lock").write_text("x==1\n")
     (tmp_path / "crmlab" / "module.py").write_text("")
     monkeypatch.setattr(environment, "root", lambda: tmp_path)
+    # The rules, the pages and the slides have tests of their own; these lessons are too small for them.
+    monkeypatch.setattr(run.rules, "check_lesson", lambda *_: None)
+    monkeypatch.setattr(run.notebooks, "thumbnail", lambda _: b"")
+    monkeypatch.setattr(run.pages, "build", lambda: None)
+    monkeypatch.setattr(run.slides, "check_overflow", lambda *_: True)
 
     def write(stem, *cells):
         body = "\n".join(f"```{{code-cell}} ipython3\n{cell}\n```\n" for cell in cells)
@@ -160,9 +165,8 @@ def test_the_first_command_needs_only_the_standard_library():
     from crmlab import __main__
 
     for verb in __main__.VERBS:
-        assert re.search(rf"^run\b.*\b{verb.__name__}\b.*:|^{verb.__name__}\b.*:", makefile, re.MULTILINE), (
-            verb.__name__
-        )
+        word = __main__._word(verb)
+        assert re.search(rf"^run\b.*\b{word}\b.*:|^{word}\b.*:", makefile, re.MULTILINE), verb.__name__
         assert verb.__doc__
 
 
@@ -184,19 +188,24 @@ def test_set_up_is_done_once_and_again_after_a_change(monkeypatch, tmp_path):
     (tmp_path / "requirements.lock").write_text("a==1\n")
     (tmp_path / "pyproject.toml").write_text("")
 
-    def fake(venv):
-        calls.append(venv)
-        environment._python(venv).parent.mkdir(parents=True, exist_ok=True)
-        environment._python(venv).touch()
-        (venv / "crmlab-setup").write_text(environment._wanted())
+    def pip(venv, *arguments, **_):
+        calls.append(arguments[1])
+        environment.python_of(venv).parent.mkdir(parents=True, exist_ok=True)
+        environment.python_of(venv).touch()
 
-    monkeypatch.setattr(environment, "set_up", fake)
-    for expected in (1, 1):
-        environment.ready_python()
-        assert len(calls) == expected
+    monkeypatch.setattr(environment, "_pip", pip)
+    environment.ready_python()
+    environment.ready_python()
+    assert calls == ["--require-hashes", "--no-deps"]
+    (tmp_path / "pyproject.toml").write_text("# changed\n")
+    environment.ready_python()
+    assert calls[2:] == ["--no-deps"]
     (tmp_path / "requirements.lock").write_text("a==2\n")
     environment.ready_python()
-    assert len(calls) == 2
+    assert calls[3:] == ["--require-hashes", "--no-deps"]
+    (tmp_path / ".venv" / "crmlab-setup").unlink()  # as after an interrupted set-up
+    environment.ready_python()
+    assert calls[5:] == ["--require-hashes", "--no-deps"]
     monkeypatch.setattr(environment, "_installed_here", lambda: True)
     assert environment.ready_python() == sys.executable
 
@@ -216,3 +225,78 @@ def test_states_are_json(course):
     run.build()
     state = json.loads((course.root / "build" / "notebooks" / "01_a.json").read_text())
     assert set(state) == {"fingerprint", "seconds", "figures", "minutes"}
+
+
+# --- doctor -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_doctor_finds_nothing_wrong_here(capsys):
+    assert doctor.run() == 0
+    assert "Nothing is wrong" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (lambda root, patch: (root / "requirements.lock").write_text("numpy==0.1\nno-such-package==1\nother==1 ; sys_platform == 'none'\n"), r"1 missing \(no-such-package\) and 1 of another version \(numpy .* instead of 0.1"),
+        (lambda root, patch: (root / "environment.yml").write_text("old"), "environment.yml: differs"),
+        (lambda root, patch: (root / "notebooks" / "05_retention.ipynb").unlink(), "stored notebooks: missing: 05_retention"),
+        (lambda root, patch: patch.setattr(datasets, "load", lambda name: (_ for _ in ()).throw(ValueError("changed"))), "bundled data: cdnow: changed"),
+        (lambda root, patch: patch.setattr(sys, "version_info", (3, 10, 0)), "3.11 or later is needed"),
+    ],
+)  # fmt: skip
+def test_the_doctor_names_what_is_wrong_and_how_to_mend_it(tmp_path, monkeypatch, capsys, break_it, says):
+    for name in (
+        "requirements.lock",
+        "environment.yml",
+        "pyproject.toml",
+        "notebooks/src/05_retention.md",
+        "notebooks/05_retention.ipynb",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    monkeypatch.setattr(environment, "root", lambda: tmp_path)
+    assert doctor.run() == 0
+    capsys.readouterr()
+    break_it(tmp_path, monkeypatch)
+    assert doctor.run() == 1
+    said = capsys.readouterr().out
+    assert re.search("WRONG  .*" + says, said) and "Mend: " in said
+
+
+# --- diff-lock --------------------------------------------------------------------------------------------------------
+
+
+def test_packages_that_differ_between_locks():
+    old, new = "a==1 \\\n    --hash=sha256:x\nb==2\nc==3 ; python_version < '3.12'\n", "a==1\nb==2.1\nd==4\n"
+    assert difflock.packages(old, new) == {"b": ("2", "2.1"), "c": ("3", None), "d": (None, "4")}
+
+
+def test_numbers_that_moved(course):
+    course("01_a", "print('alpha 0.704, n 1,000')", "1 / 3", "'unchanged 5'")
+    before = notebooks.run_cells(notebooks.all_notebooks()[0])
+    course("01_a", "print('alpha 0.714, n 1,000')", "1 / 3", "'unchanged 5'")
+    after = notebooks.run_cells(notebooks.all_notebooks()[0])
+    ((cell, source, old, new),) = difflock.numbers_moved(before, after)
+    assert (cell, old, new) == (2, "0.704", "0.714") and source.startswith("print(")
+    assert difflock.numbers_moved(before, before) == []
+
+
+def test_diff_lock_reports_packages_and_numbers(course, capsys, monkeypatch):
+    """Two locks, whose environments are stood in for by this one: what a lesson prints depends on the lock."""
+    course(
+        "01_a", "from pathlib import Path\nprint(0.5 if 'x==1' in Path('../requirements.lock').read_text() else 0.6)"
+    )
+    (course.root / "new.lock").write_text("x==2\n")
+
+    def executed(lock, stem):
+        (course.root / "requirements.lock").write_text(lock_texts[lock.name])
+        return notebooks.run_cells(notebooks.all_notebooks(stem)[0])
+
+    lock_texts = {name: (course.root / name).read_text() for name in ("requirements.lock", "new.lock")}
+    monkeypatch.setattr(difflock, "_executed", executed)
+    assert difflock.run(course.root / "requirements.lock", course.root / "new.lock") == 1
+    said = capsys.readouterr().out
+    assert "x: 1 -> 2" in said and "01_a: 1 numbers moved" in said and "0.5 -> 0.6" in said
+    with pytest.raises(environment.SetupError, match="no lock"):
+        difflock.run(course.root / "none.lock", course.root / "new.lock")

@@ -2,44 +2,6 @@
 
 import re
 
-import pytest
-from conftest import ROOT
-
-from crmlab.course import run
-
-SITE = ROOT / "build" / "site"
-
-
-@pytest.fixture(scope="module")
-def site():
-    assert run.run(jobs=2) == 0  # does again only what changed
-    return SITE
-
-
-@pytest.fixture
-def open_page(chromium):
-    """Open a page; a request to anywhere outside or an error in the console fails the test."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 900}, offline=True)
-    complaints = []
-
-    def visit(address):
-        page = context.new_page()
-        page.on(
-            "request",
-            lambda request: complaints.append(request.url) if not request.url.startswith(("file:", "data:")) else None,
-        )
-        page.on(
-            "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
-        )
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(address)
-        page.wait_for_load_state("networkidle")
-        return page
-
-    yield visit
-    context.close()
-    assert complaints == []
-
 
 def test_every_page_opens_without_a_network(site, open_page):
     pages = sorted(path for path in site.rglob("*.html") if "_static" not in path.parts)
@@ -87,3 +49,31 @@ def test_every_data_set_has_its_page(site):
         text = (site / "data" / f"{name}.html").read_text(encoding="utf-8")
         assert "licence" in text and "source" in text
         assert ("GENERATED" in text) == datasets.card(name).descriptor["generated"]
+
+
+def test_pages_shut_nobody_out(site, open_page, axe):
+    # One of each kind; they share their template.
+    for name in [
+        "index.html",
+        "glossary.html",
+        "syllabus.html",
+        "api/crmlab.retention.html",
+        "data/cdnow.html",
+        "exercises/05_retention.html",
+    ]:
+        assert axe(open_page((site / name).as_uri())) == [], name
+    for path in sorted((site / "lessons").glob("*.html")):
+        assert axe(open_page(path.as_uri())) == [], path.name
+
+
+def test_terms_are_linked_from_their_first_use_to_the_glossary(site):
+    text = (site / "lessons" / "05_retention.html").read_text(encoding="utf-8")
+    links = re.findall(r'href="\.\./glossary\.html#term-([^"]+)"', text)
+    assert "survivor-function" in links and "cohort" in links
+    assert len(links) == len(set(links)) > 8  # each term once
+
+
+def test_citations_are_linked_to_the_references(site):
+    text = (site / "lessons" / "05_retention.html").read_text(encoding="utf-8")
+    assert re.search(r'href="\.\./references\.html#[^"]+"', text)
+    assert "{cite" not in text

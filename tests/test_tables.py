@@ -10,7 +10,7 @@ import polars
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crmlab import tables
@@ -185,7 +185,7 @@ def test_moments_in_a_file_need_the_place(unit, tmp_path):
 
 def test_what_a_connection_does_not_have_is_said():
     connection, _ = as_duckdb(GOOD, None)
-    with pytest.raises(ValueError, match="no table 'lgo'; there are: .*log"):
+    with pytest.raises(ValueError, match="no table 'lgo'"):
         tables.transactions((connection, "lgo"))
     connection.execute("create table moments as select 'a' as customer_id, timestamptz '2025-01-01 00:00+00' as date")
     with pytest.raises(ValueError, match="time_zone= is the name of a zone.*'Mars/Base'"):
@@ -218,6 +218,7 @@ def test_text_in_a_csv_is_a_date_only_year_first(text, tmp_path):
         tables.transactions(tmp_path / "log.csv", amount=None)
 
 
+@settings(max_examples=25, deadline=None)  # a file each
 @given(st.datetimes(datetime.datetime(1970, 1, 2), datetime.datetime(2025, 12, 31)), st.sampled_from(["T", " "]))
 def test_the_time_of_day_in_a_csv_does_not_move_the_day(moment, between):
     import tempfile

@@ -39,22 +39,33 @@ def root():
     )
 
 
-def ready_python():
-    """The interpreter to run a command with: this one if crmlab is installed in it, else that of an up-to-date `.venv`."""
+def ready_python(mend=True):
+    """The interpreter to run a command with: this one if crmlab is installed in it, else that of an up-to-date `.venv`.
+
+    With ``mend=False`` the `.venv` is taken as it is, to be looked at.
+    """
     venv = root() / ".venv"
     if Path(sys.prefix) != venv and _installed_here():
         return sys.executable  # a conda or other environment that the user made for the kit
-    if _stamp(venv) != _wanted():
+    if mend:
         set_up(venv)
-    return str(_python(venv))
+    elif not python_of(venv).exists():
+        raise SetupError("nothing is set up yet. Mend: python -m crmlab setup")
+    return str(python_of(venv))
 
 
-def set_up(venv):
-    """Make `.venv` and install what the lock names, each file checked against its hash; then the clone, editable."""
-    lock = root() / "requirements.lock"
+def set_up(venv, lock=None):
+    """Make a virtual environment with what a lock names, each file checked against its hash, and the clone, editable.
+
+    Does nothing where that is done already.
+    """
+    lock = lock or root() / "requirements.lock"
+    wanted = _wanted(lock)
+    if _stamp(venv) == wanted:
+        return
     stamp = venv / "crmlab-setup"
     # What is installed already, by its two hashes: a change of pyproject.toml alone does not fetch anything again.
-    if not (_stamp(venv) or "").startswith(_wanted().split()[0]):
+    if not (_stamp(venv) or "").startswith(wanted.split()[0]):
         packages = len(re.findall(r"^\S+==", lock.read_text(encoding="utf-8"), re.MULTILINE))
         print(
             f"Setting up {venv.name} from {lock.name}: about {packages} packages, a minute or two. This happens once.",
@@ -71,7 +82,7 @@ def set_up(venv):
     # The clone itself has no hash; its build tools come from the lock, so nothing is fetched here.
     _pip(venv, "install", "--no-deps", "--no-build-isolation", "--editable", str(root()))
     # Written last: an interrupted set-up has no stamp, and is done again.
-    stamp.write_text(_wanted(), encoding="utf-8")
+    stamp.write_text(wanted, encoding="utf-8")
 
 
 def write_lock():
@@ -134,24 +145,25 @@ def _installed_here():
     return True
 
 
-def _python(venv):
+def python_of(venv):
+    """The interpreter of a virtual environment."""
     return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def _wanted():
-    """What the environment depends on, as two hashes: the lock with this Python's version, and the project file."""
-    lock, project = ((root() / name).read_bytes() for name in ("requirements.lock", "pyproject.toml"))
+def _wanted(lock):
+    """What an environment depends on, as two hashes: the lock with this Python's version, and the project file."""
     python = repr(sys.version_info[:2]).encode()
-    return f"{hashlib.sha256(python + lock).hexdigest()} {hashlib.sha256(project).hexdigest()}"
+    project = (root() / "pyproject.toml").read_bytes()
+    return f"{hashlib.sha256(python + lock.read_bytes()).hexdigest()} {hashlib.sha256(project).hexdigest()}"
 
 
 def _stamp(venv):
     stamp = venv / "crmlab-setup"
-    return stamp.read_text(encoding="utf-8") if stamp.exists() and _python(venv).exists() else None
+    return stamp.read_text(encoding="utf-8") if stamp.exists() and python_of(venv).exists() else None
 
 
 def _pip(venv, *arguments, count=None):
-    command = [str(_python(venv)), "-m", "pip", "--disable-pip-version-check", *arguments]
+    command = [str(python_of(venv)), "-m", "pip", "--disable-pip-version-check", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=root())
     said, seen = [], 0
     for line in process.stdout:

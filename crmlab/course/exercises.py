@@ -10,7 +10,7 @@ from crmlab.course.notebooks import LessonError
 _BEGIN = re.compile(r"^(?P<indent>\s*)#+\s*BEGIN SOLUTION\s*$", re.IGNORECASE)
 _END = re.compile(r"^\s*#+\s*END SOLUTION\s*$", re.IGNORECASE)
 _CHECK = re.compile(r"""^check\(\s*["'](?P<number>[^"']+)["']""", re.MULTILINE)
-_STUB = 'raise NotImplementedError("{what} has no answer yet: write your code in place of this line.")'
+_STUB = 'raise NotImplementedError("{what}: compute `answer` in place of this line")'
 
 
 def student_version(notebook, name):
@@ -31,9 +31,7 @@ def student_version(notebook, name):
             continue
         cell.outputs, cell.execution_count = [], None
         asked = _CHECK.search(cell.source)
-        stripped = _strip(
-            cell.source, f"{name}, cell {number}", f"Question {asked['number']}" if asked else "This cell"
-        )
+        stripped = _strip(cell.source, f"{name}, cell {number}", f"Question {asked['number']}" if asked else "Exercise")
         if asked and stripped == cell.source:
             raise LessonError(
                 f"{name}, cell {number}: it checks question {asked['number']} but marks no solution (# BEGIN SOLUTION ... # END SOLUTION)."

@@ -1,7 +1,9 @@
 """From a MyST source to an executed notebook: read, normalise, execute, write; the same source gives the same bytes."""
 
 import asyncio
+import base64
 import hashlib
+import io
 import json
 import os
 import re
@@ -13,8 +15,9 @@ from pathlib import Path
 import jupytext
 import nbclient
 import nbformat
+from PIL import Image
 
-from crmlab.course import environment
+from crmlab.course import citations, environment
 
 # Words a minute of a reader who follows an argument, and what a figure or a cell of code takes on top.
 _WORDS_A_MINUTE, _MINUTES_A_FIGURE, _MINUTES_A_CELL = 180, 0.5, 0.25
@@ -75,11 +78,12 @@ class Notebook:
         parts = [
             self.source,
             root / "requirements.lock",
+            root / "docs" / "references.bib",
             *sorted((root / "crmlab").rglob("*.py")),
             *sorted((root / "datasets").iterdir()),
         ]
         parts += sorted((root / "exercises" / "keys").glob("*.py")) if self.kind == "exercise" else []
-        for part in parts:
+        for part in filter(Path.exists, parts):
             digest.update(part.name.encode() + b"\0" + part.read_bytes())
         return digest.hexdigest()
 
@@ -111,9 +115,19 @@ def all_notebooks(stem=None):
     return chosen
 
 
-def read_source(path):
-    """A notebook from its MyST source, with everything that would differ from one reading to the next made fixed."""
+def read_source(path, resolved=True):
+    """A notebook from its MyST source, with everything that would differ from one reading to the next made fixed.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    resolved : bool
+        Whether citations are spelled out, as notebooks and decks have them; pages take the roles of the source.
+    """
     notebook = jupytext.read(path, fmt="md:myst")
+    if resolved:
+        for cell, text in zip(notebook.cells, citations.resolve([cell.source for cell in notebook.cells])):
+            cell.source = text
     for number, cell in enumerate(notebook.cells, start=1):
         # jupytext makes a new random id on every reading.
         cell["id"] = cell.metadata.pop("id", f"{path.stem.replace('_', '-')}-{number:03d}")
@@ -136,6 +150,19 @@ def execute(item, on_cell=None):
         If a cell fails; names the cell and the error.
     """
     began = time.perf_counter()
+    notebook = run_cells(item, on_cell)
+    write(notebook, item.built)
+    state = {
+        "fingerprint": item.fingerprint(),
+        "seconds": round(time.perf_counter() - began, 1),
+        "figures": figures(notebook),
+        "minutes": minutes(notebook),
+    }
+    write_text(item.built.with_suffix(".json"), json.dumps(state))
+
+
+def run_cells(item, on_cell=None):
+    """The notebook of a source, executed; nothing is written. Errors as `execute`."""
     notebook = read_source(item.source)
     client = nbclient.NotebookClient(
         notebook,
@@ -159,20 +186,11 @@ def execute(item, on_cell=None):
             for n, c in enumerate(notebook.cells, start=1)
             if any(o.get("output_type") == "error" for o in c.get("outputs", []))
         )
-        raise LessonError(
-            f"{item.name}: cell {number} ({cell.source.strip().splitlines()[0]}) failed: {error.ename}: {error.evalue}"
-        ) from None
+        first = cell.source.strip().splitlines()[0]
+        raise LessonError(f"{item.name}: cell {number} ({first}) failed: {error.ename}: {error.evalue}") from None
     except nbclient.exceptions.CellTimeoutError as error:
         raise LessonError(f"{item.name}: a cell ran for more than ten minutes: {str(error).splitlines()[0]}") from None
     notebook.metadata["language_info"] = {"name": "python"}  # else it names the version of this Python
-    write(notebook, item.built)
-    state = {
-        "fingerprint": item.fingerprint(),
-        "seconds": round(time.perf_counter() - began, 1),
-        "figures": figures(notebook),
-        "minutes": minutes(notebook),
-    }
-    write_text(item.built.with_suffix(".json"), json.dumps(state))
     return notebook
 
 
@@ -201,8 +219,35 @@ def write(notebook, path):
 
 def write_text(path, text):
     """Write a text file in one step."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path, content):
+    """Write a file in one step."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
+    partial.write_bytes(content)
     os.replace(partial, path)
+
+
+def thumbnail(notebook):
+    """A small picture of a lesson for the README: its first figure, or the one whose cell has ``thumbnail: true``.
+
+    Returns
+    -------
+    bytes
+        A PNG, 240 pixels wide.
+    """
+    drawn = [
+        (cell, output.data["image/png"])
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    chosen = next((png for cell, png in drawn if cell.metadata.get("thumbnail")), drawn[0][1])
+    picture = Image.open(io.BytesIO(base64.b64decode(chosen))).convert("RGB")
+    picture = picture.resize((240, round(240 * picture.height / picture.width)), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    picture.quantize(64).save(file, "png", optimize=True)
+    return file.getvalue()

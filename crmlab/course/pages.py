@@ -5,8 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
+
 from crmlab import datasets
-from crmlab.course import environment
+from crmlab.course import citations, environment, notebooks, slides
 from crmlab.course.notebooks import LessonError, all_notebooks, write_text
 
 
@@ -47,6 +49,7 @@ def build():
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise LessonError("the pages were not built; Sphinx says:\n" + done.stderr.strip())
+    slides.build(site)
     write_text(stamp, wanted)
     return first
 
@@ -60,7 +63,7 @@ def _assemble(root, source):
     }
     for item in all_notebooks():
         if item.kind == "lesson":
-            wanted[Path("lessons") / item.built.name] = item.built.read_bytes()
+            wanted[Path("lessons") / item.built.name] = _lesson_page(item).encode()
         else:
             student = root / "exercises" / f"{item.stem}.ipynb"
             wanted[Path("exercises") / student.name] = student.read_bytes()
@@ -74,6 +77,19 @@ def _assemble(root, source):
     for file in source.rglob("*"):
         if file.is_file() and file.relative_to(source) not in wanted:
             file.unlink()
+
+
+def _lesson_page(item):
+    """The executed lesson as Sphinx takes it: citations as roles that it links, and a way to the deck."""
+    notebook = nbformat.read(item.built, as_version=4)
+    source = notebooks.read_source(item.source, resolved=False)
+    for cell, text in zip(notebook.cells, citations.resolve_list([cell.source for cell in source.cells])):
+        cell.source = text
+    ways = [f'<a href="../slides/{item.stem}.html">Slides</a>']
+    if (environment.root() / "exercises" / f"{item.stem}.ipynb").exists():
+        ways.append(f'<a href="../exercises/{item.stem}.html">Exercise</a>')
+    notebook.cells[0].source += f'\n\n<p class="crmlab-ways">{" · ".join(ways)}</p>'
+    return notebooks.dumps(notebook)
 
 
 def _data_page(name):

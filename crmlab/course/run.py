@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 import nbformat
 from tqdm import tqdm
 
-from crmlab.course import environment, exercises, notebooks, pages
+from crmlab.course import environment, exercises, notebooks, pages, rules, slides
 from crmlab.course.notebooks import LessonError, all_notebooks
 
 
@@ -58,24 +58,43 @@ def build(stem=None, jobs=2, check=False):
         return _fail(failures.values())
     differing = []
     for item in items:
-        made = {item.stored: item.built.read_text(encoding="utf-8")}
-        if item.kind == "exercise":
-            student = exercises.student_version(notebooks.read_source(item.source), item.name)
-            try:
-                exercises.prove(item.stem, nbformat.read(item.built, as_version=4), student)
-            except (LessonError, AssertionError) as error:
-                return _fail([error])
-            made[environment.root() / "exercises" / f"{item.stem}.ipynb"] = notebooks.dumps(student)
-        for path, text in made.items():
-            if not path.exists() or path.read_text(encoding="utf-8") != text:
+        try:
+            made = _made_from(item)
+        except (LessonError, AssertionError) as error:
+            return _fail([error])
+        for path, content in made.items():
+            if not path.exists() or path.read_bytes() != content:
                 differing.append(path.relative_to(environment.root()))
                 if not check:
-                    notebooks.write_text(path, text)
+                    notebooks.write_bytes(path, content)
+    if stem is None:  # the pages take every lesson
+        try:
+            pages.build()
+            lessons = [item.stem for item in items if item.kind == "lesson"]
+            if not slides.check_overflow(environment.root() / "build" / "site", lessons):
+                print("The slides were not measured: there is no Chromium here, or no Playwright.")
+        except LessonError as error:
+            return _fail([error])
     for path in differing:
         print(f"{'differs from its source' if check else 'written'}: {path}")
     if not differing:
         print("All stored notebooks are what their sources give.")
     return int(check and bool(differing))
+
+
+def _made_from(item):
+    """The tracked files of one source, by path; an error if they break a rule or prove wrong."""
+    executed = nbformat.read(item.built, as_version=4)
+    made = {item.stored: notebooks.dumps(executed).encode()}
+    if item.kind == "lesson":
+        rules.check_lesson(executed, item.name)
+        made[environment.root() / "docs" / "thumbnails" / f"{item.stem}.png"] = notebooks.thumbnail(executed)
+    else:
+        rules.check_solutions(executed, item.name)
+        student = exercises.student_version(notebooks.read_source(item.source), item.name)
+        exercises.prove(item.stem, executed, student)
+        made[environment.root() / "exercises" / f"{item.stem}.ipynb"] = notebooks.dumps(student).encode()
+    return made
 
 
 def _execute(items, jobs):

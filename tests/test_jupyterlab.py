@@ -1,0 +1,128 @@
+"""A student's and a lecturer's JupyterLab, driven in a real browser."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+from conftest import ROOT
+
+TOKEN = "t0ken"
+# RISE's own slips, seen with every notebook although its slides work.
+RISE_NOISE = ("RangeError", "theme/", "Failed to load resource", ".css")
+
+
+@pytest.fixture(scope="module")
+def lab(chromium, tmp_path_factory):
+    """A JupyterLab over copies of the exercise and the lesson, on this machine only."""
+    folder = tmp_path_factory.mktemp("lab")
+    shutil.copy(ROOT / "exercises" / "05_retention.ipynb", folder / "exercise.ipynb")
+    shutil.copy(ROOT / "notebooks" / "05_retention.ipynb", folder / "lesson.ipynb")
+    home = tmp_path_factory.mktemp("home")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        f"--IdentityProvider.token={TOKEN}",
+    ]
+    command += [
+        f"--ServerApp.root_dir={folder}",
+        "--LabApp.expose_app_in_browser=True",
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--allow-root",
+    ]
+    env = {k: v for k, v in os.environ.items() if k != "MPLBACKEND"} | {
+        "HOME": str(home),
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+    }
+    with open(home / "log", "w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=env)
+    try:
+        for _ in range(120):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api?token={TOKEN}", timeout=2).read()
+                break
+            except OSError:
+                assert server.poll() is None, (home / "log").read_text()
+                time.sleep(0.5)
+        yield folder, f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@pytest.fixture
+def visit(lab, chromium):
+    """Open an address of the server; whatever asks for another machine is recorded and refused."""
+    _, address = lab
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    outside, complaints = [], []
+
+    def route(request):
+        if request.request.url.startswith((address, "data:", "blob:")):
+            request.continue_()
+        else:
+            outside.append(request.request.url)
+            request.abort()
+
+    context.route("**/*", route)
+
+    def visit(path):
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.goto(f"{address}/{path}?token={TOKEN}")
+        return page
+
+    visit.complaints = complaints
+    yield visit
+    context.close()
+    assert outside == []
+
+
+def answer(folder, number, lines):
+    """Write a student's answer into the notebook, as typing it would."""
+    file = folder / "exercise.ipynb"
+    notebook = json.loads(file.read_text())
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        if f'check("{number}"' in source:
+            cell["source"] = f'{lines}\ncheck("{number}", answer)'
+    file.write_text(json.dumps(notebook))
+
+
+def test_a_student_answers_wrongly_and_rightly_and_reads_both(lab, visit):
+    folder, _ = lab
+    answer(folder, "3", "answer = retention.fit_geometric(data['alive']).survival(10)")
+    answer(folder, "4", "answer = 'cannot tell'")
+    page = visit("lab/tree/exercise.ipynb")
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=90_000)
+    page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+    last = page.locator(".jp-CodeCell").last
+    last.scroll_into_view_if_needed()
+    last.locator("text=Question 4. Right.").wait_for(timeout=90_000)
+    wrong = page.locator("text=Question 3. Not yet.")
+    wrong.scroll_into_view_if_needed()
+    assert "one constant rate" in wrong.locator("xpath=..").inner_text()
+    blank = page.locator("text=NotImplementedError: Question 1: compute").first
+    blank.scroll_into_view_if_needed()
+    assert blank.is_visible()
+
+
+def test_rise_shows_a_lesson_as_slides(lab, visit):
+    page = visit("rise/lesson.ipynb")
+    page.wait_for_selector(".reveal .slides section.present h1", timeout=90_000)
+    assert "Retention" in page.locator(".reveal .slides section.present").first.inner_text()
+    assert page.evaluate("document.querySelectorAll('.reveal .slides section').length") >= 15
+    assert [line for line in visit.complaints if not any(noise in line for noise in RISE_NOISE)] == []
