@@ -97,7 +97,8 @@ def open_page(chromium):
         )
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(address)
-        page.wait_for_load_state("networkidle")
+        page.wait_for_load_state("load")
+        page.wait_for_timeout(100)  # scripts that run after that have their say
         return page
 
     yield visit

@@ -135,6 +135,7 @@ def read_source(path, resolved=True):
         {
             "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
             "language_info": {"name": "python"},
+            "rise": {"theme": "white"},  # the default theme of live slides asks a server on the web for its fonts
         }
     )
     notebook.nbformat, notebook.nbformat_minor = 4, 5

@@ -38,6 +38,7 @@ def build():
         "sphinx",
         "-b",
         "html",
+        "-E",  # a change of the configuration or of a docstring reaches every page
         "-W",
         "--keep-going",
         "-q",
