@@ -2,8 +2,8 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: run test lab build setup doctor lock conda help
-run test lab build setup doctor lock conda help:
+.PHONY: run test lab build bench setup doctor lock conda help
+run test lab build bench setup doctor lock conda help:
 	@$(PYTHON) -m crmlab $@ $(ARGS)
 # make present STEM=05_retention;  make diff-lock OLD=old.lock NEW=requirements.lock
 .PHONY: present diff-lock

@@ -13,7 +13,7 @@ import importlib
 
 __version__ = "0.1.0"
 
-_MODULES = ("course", "datasets", "likelihood", "retention", "simulate", "style", "tables")
+_MODULES = ("counting", "course", "datasets", "likelihood", "retention", "simulate", "style", "tables")
 __all__ = ["__version__", *_MODULES]
 
 

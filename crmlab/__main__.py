@@ -50,6 +50,12 @@ def lab(args):
     return subprocess.call([sys.executable, "-m", "jupyterlab", str(first), *args.rest], cwd=environment.root())
 
 
+def bench(args):
+    """time counting beside its peers and write docs/benchmarks.md (needs 4 GB and some minutes)"""
+    script = environment.root() / "tests" / "benchmarks" / "bench.py"
+    return subprocess.call([sys.executable, str(script), *args.rest], cwd=environment.root())
+
+
 def present(args):
     """serve the slides of a lesson on this machine and open them"""
     from crmlab.course import slides
@@ -88,7 +94,7 @@ def help(args):
         print(f"  {_word(verb):<11}{verb.__doc__}")
 
 
-VERBS = (run, test, lab, present, build, setup, doctor, diff_lock, lock, conda, help)
+VERBS = (run, test, lab, present, build, bench, setup, doctor, diff_lock, lock, conda, help)
 # These need nothing but the standard library.
 _BARE = (help, lock, conda)
 
@@ -122,7 +128,7 @@ def main(argv=None):
             sub.add_argument("old", help="a requirements.lock")
             sub.add_argument("new", help="another")
             sub.add_argument("stem", nargs="?", help="one lesson (default: all)")
-        if verb in (test, lab, lock):
+        if verb in (test, lab, bench, lock):
             sub.add_argument("rest", nargs=argparse.REMAINDER, help="handed on")
     args = parser.parse_args(argv)
     call = getattr(args, "call", help)

@@ -1,19 +1,20 @@
 """The bundled data: ``catalog`` lists them, ``card`` describes one, ``load`` reads it, ``path`` says where it lies.
 
 Every data set is one file and its card, a Frictionless resource descriptor (``<name>.json``) with fields, units,
-constraints, licence, source, version and the SHA-256 of the file.
+constraints, licence, source, version and the SHA-256 of the file. ``fetch`` downloads those that are not bundled.
 """
 
 import difflib
 import hashlib
 import html
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-__all__ = ["Card", "catalog", "load", "card", "path"]
+__all__ = ["Card", "catalog", "load", "card", "path", "fetch"]
 
 # In a wheel the folder `datasets/` is mapped to `crmlab/_datasets/`; in a clone it lies beside the package.
 _HERE = Path(__file__).resolve().parent
@@ -74,8 +75,13 @@ def _plain(value):
     return ", ".join(f"{name} {number}" for name, number in value.items()) if isinstance(value, dict) else value
 
 
-def catalog():
+def catalog(fetched=False):
     """Every bundled data set, one row each.
+
+    Parameters
+    ----------
+    fetched : bool, default False
+        List those that `fetch` downloads instead.
 
     Returns
     -------
@@ -87,8 +93,11 @@ def catalog():
     >>> from crmlab import datasets
     >>> datasets.catalog().loc["cdnow", "rows"]
     np.int64(69659)
+    >>> datasets.catalog(fetched=True).index.tolist()
+    ['mobi', 'online_retail']
     """
     cards = [card(file.stem).descriptor for file in sorted(_FOLDER.glob("*.json"))]
+    cards = [c for c in cards if c.get("fetched", False) == fetched]
     rows = [
         {
             "name": c["name"],
@@ -189,17 +198,119 @@ def load(name):
     [1000, 869, 743]
     """
     descriptor, file = card(name).descriptor, path(name)
+    if descriptor.get("fetched"):
+        raise ValueError(f"{name!r} is not bundled: datasets.fetch({name!r}) downloads it.")
     found = hashlib.sha256(file.read_bytes()).hexdigest()
     if descriptor["hash"] != f"sha256:{found}":
         raise ValueError(
             f"{file.name} is not the file that its card describes (SHA-256 {found[:12]}..., the card says {descriptor['hash'][7:19]}...). "
             f"It was changed or cut short: restore it with 'git checkout datasets/{file.name}', or install crmlab again."
         )
-    if descriptor["format"] == "parquet":
-        frame = pd.read_parquet(file)
-    else:
-        fields = descriptor["schema"]["fields"]
-        text = {f["name"]: str for f in fields if f["type"] == "string"}
-        dates = [f["name"] for f in fields if f["type"] == "date"]
-        frame = pd.read_csv(file, dtype=text, parse_dates=dates)
+    frame = pd.read_parquet(file) if descriptor["format"] == "parquet" else _read_csv(file, descriptor)
     return frame.set_index(descriptor["index"]) if "index" in descriptor else frame
+
+
+def _read_csv(file, descriptor, **options):
+    fields = descriptor["schema"]["fields"]
+    text = {f["name"]: str for f in fields if f["type"] == "string"}
+    dates = [f["name"] for f in fields if f["type"] == "date"]
+    return pd.read_csv(file, dtype=text, parse_dates=dates, **options)
+
+
+def fetch(name):
+    """Read a data set that is not bundled, downloading it the first time.
+
+    Looks first in the folder that the environment variable ``CRMLAB_DATA`` names, then in the cache of this computer
+    (pooch's), and else downloads the file from the address on its card. Wherever it comes from, it is checked against
+    the hash on the card.
+
+    Parameters
+    ----------
+    name : str
+        A name of ``catalog(fetched=True)``: ``"online_retail"`` or ``"mobi"``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns in the order of the card, identifiers as text, and times as the shop's clock showed them.
+
+    Raises
+    ------
+    ValueError
+        If there is no such data set, or the file is not the one that its card describes.
+    ConnectionError
+        If it could not be downloaded.
+    ImportError
+        If Online Retail, which is in R's format, is asked for without the package rdata.
+
+    Notes
+    -----
+    Reading R's format takes half a minute for Online Retail; a Parquet copy in the cache makes it one second from then on.
+
+    Examples
+    --------
+    >>> from crmlab import datasets
+    >>> log = datasets.fetch("online_retail")  # doctest: +SKIP
+    >>> log["amount"] = log["quantity"] * log["price"]  # doctest: +SKIP
+    """
+    import pooch  # here, since it takes a while to import
+
+    descriptor = card(name).descriptor
+    if not descriptor.get("fetched"):
+        raise ValueError(f"{name!r} is bundled: datasets.load({name!r}) reads it.")
+    cache = Path(pooch.os_cache("crmlab"))
+    file = _fetched_file(descriptor, cache)
+    if descriptor["format"] == "csv":
+        # Its first column has no name.
+        names = [field["name"] for field in descriptor["schema"]["fields"]]
+        return _read_csv(file, descriptor, names=names, header=0)
+    copy = cache / f"{name}-{descriptor['hash'][7:19]}.parquet"
+    if not copy.exists():
+        frame = _read_online_retail(file, descriptor)
+        cache.mkdir(parents=True, exist_ok=True)
+        # Renamed when whole: an interrupted run leaves no half copy.
+        part = copy.with_suffix(f".{os.getpid()}")
+        frame.to_parquet(part, index=False)
+        part.replace(copy)
+    return pd.read_parquet(copy)
+
+
+def _fetched_file(descriptor, cache):
+    """The file of a data set that is not bundled, checked against its hash."""
+    import pooch
+    import requests  # a dependency of pooch
+
+    own = os.environ.get("CRMLAB_DATA")
+    if own and (Path(own) / descriptor["path"]).is_file():
+        file = Path(own) / descriptor["path"]
+        if not pooch.hashes.hash_matches(file, descriptor["hash"]):
+            raise ValueError(
+                f"{file} is not the file that its card describes: remove it, and fetch downloads it again."
+            )
+        return file
+    try:
+        return pooch.retrieve(
+            descriptor["sources"][0]["path"], descriptor["hash"], fname=descriptor["path"], path=cache
+        )
+    except requests.RequestException as error:
+        raise ConnectionError(
+            f"{descriptor['path']} could not be downloaded from {descriptor['sources'][0]['path']} ({type(error).__name__}). "
+            "If you have the file, put it into a folder and let the environment variable CRMLAB_DATA name that folder."
+        ) from None
+
+
+def _read_online_retail(file, descriptor):
+    try:
+        import rdata
+    except ImportError:
+        raise ImportError(
+            "Online Retail is a file of R: python -m pip install 'crmlab[fetch]' installs rdata, which reads it."
+        ) from None
+
+    # R keeps a time as seconds, and this file calls the shop's clock UTC.
+    classes = rdata.conversion.DEFAULT_CLASS_MAP | {"POSIXct": lambda obj, attrs: pd.to_datetime(obj, unit="s")}
+    frame = rdata.read_rda(file, constructor_dict=classes)["onlineretail"]
+    frame = frame.set_axis([field["name"] for field in descriptor["schema"]["fields"]], axis=1)
+    frame["quantity"] = frame["quantity"].astype(int)
+    frame["customer_id"] = frame["customer_id"].astype("Int64").astype("string")
+    return frame.astype({name: object for name in frame.select_dtypes("string")})

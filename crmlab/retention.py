@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, special
 
-from crmlab import style, tables
+from crmlab import counting, style, tables
 from crmlab.likelihood import LikelihoodResult, normal_quantile, warn_boundary
 
 __all__ = [
@@ -51,8 +51,9 @@ def repeat_share(
 
     Parameters
     ----------
-    log : pandas.DataFrame
-        One row a purchase: the customer, the day and, if grouped, the group.
+    log : DataFrame, path, (connection, name), ibis.Table or Checked
+        One row a purchase: the customer, the day and, if grouped, the group; see `crmlab.tables.transactions`. To leave
+        out returns or rows without a customer, check the log there first and hand in the result.
     at_least : int, default 3
         How many purchases make a customer a repeater.
     count_first : bool, default False
@@ -108,36 +109,15 @@ def repeat_share(
         raise ValueError(
             f"group= is a column of customers' groups, such as a grade; {group!r} has another use in the log."
         )
-    frame = tables.transactions(log, customer, date, also=group).sort_values("date", kind="stable")
-    frame["year"] = frame["date"].dt.year
-    years = range(frame["year"].min(), frame["year"].max() + 1)
-
-    def by_year(values):
-        """Customers down, every year of the log across."""
-        return values.unstack("year").reindex(columns=years)
-
-    purchases = frame.drop_duplicates(["customer_id", "date"])
-    bought = by_year(purchases.groupby(["customer_id", "year"]).size()).fillna(0).astype(int)
-    active = bought > 0
-    ever = active.cumsum(axis=1) > 0
-    is_first_year = ever & ~ever.shift(axis=1, fill_value=False)
-    counted = bought - (0 if count_first else is_first_year.astype(int))
-    if window == "cumulative":
-        counted = counted.cumsum(axis=1)
-    in_base = active if base == "active" else ever
-    table = pd.DataFrame({"in_base": in_base.stack(), "repeater": (in_base & (counted >= at_least)).stack()})
-    keys = ["year"]
-    if group:
-        rows = frame.groupby(["customer_id", "year"])[group]
-        before = by_year(rows.last()).ffill(axis=1).shift(axis=1)
-        table["group"] = before.where(before.notna(), by_year(rows.first())).stack()
-        keys = ["year", "group"]
-    result = (
-        table[table["in_base"]]
-        .groupby(keys, observed=True)
-        .agg(customers=("in_base", "sum"), repeaters=("repeater", "sum"))
-    )
-    result = result.reset_index().rename(columns={"year": "period"})
+    checked = tables.transactions(log, customer, date, amount=None, also=group)
+    cases = counting.repeat_counts(checked, at_least, count_first, group).to_pandas()
+    if group and isinstance(log, pd.DataFrame):
+        # A categorical keeps its order.
+        cases[["group", "group_after"]] = cases[["group", "group_after"]].astype(log[group].dtype)
+    keys = ["period", "group"] if group else ["period"]
+    rows = _base_of_each_year(cases, base).rename(columns={"in_year" if window == "year" else "so_far": "repeater"})
+    rows["repeaters"] = rows["customers"].where(rows["repeater"], 0)
+    result = rows.groupby(keys, observed=True)[["customers", "repeaters"]].sum().reset_index().astype({"period": int})
     result["share"] = result["repeaters"] / result["customers"]
     from statsmodels.stats.proportion import proportion_confint  # here, since it takes a second to import
 
@@ -149,6 +129,19 @@ def repeat_share(
         f"the first {'counted' if count_first else 'not counted'}; of customers who {'bought in the year' if base == 'active' else 'ever bought by then'}"
     )
     return result
+
+
+def _base_of_each_year(cases, base):
+    """The customers in the base of each year, by case: those who bought in it, with `base` "ever" the silent ones too."""
+    parts = [cases.assign(period=cases["year"])]
+    last = cases["year"].max()
+    if base == "ever":
+        until = pd.to_numeric(cases["next_year"]).fillna(last + 1)
+        # In a silent year nothing is bought, and what stood after the last purchase goes on standing.
+        silent = cases.assign(in_year=False, **({"group": cases["group_after"]} if "group" in cases else {}))
+        for year in range(cases["year"].min() + 1, last + 1):
+            parts.append(silent[(cases["year"] < year) & (year < until)].assign(period=year))
+    return pd.concat(parts, ignore_index=True)
 
 
 def plot_repeat_share(shares, ax=None):
@@ -186,8 +179,8 @@ def cohort_triangle(log, period="month", customer="customer_id", date="date"):
 
     Parameters
     ----------
-    log : pandas.DataFrame
-        One row a purchase.
+    log : DataFrame, path, (connection, name), ibis.Table or Checked
+        One row a purchase; see `crmlab.tables.transactions`.
     period : {"week", "month", "quarter", "year"}
         Calendar periods; weeks begin on Monday.
     customer, date : str
@@ -216,29 +209,20 @@ def cohort_triangle(log, period="month", customer="customer_id", date="date"):
     2  1997Q1             2       2357     418  0.177
     """
     _choice("period", period, _PERIODS)
-    frame = tables.transactions(log, customer, date)
-    frame["period"] = frame["date"].dt.to_period(_PERIODS[period])
-    visits = frame[["customer_id", "period"]].drop_duplicates()
-    visits["cohort"] = visits.groupby("customer_id")["period"].transform("min")
-    sizes = visits.loc[visits["period"] == visits["cohort"], "cohort"].value_counts()
-    counts = visits.groupby(["cohort", "period"]).size()
+    checked = tables.transactions(log, customer, date, amount=None)
+    counts = counting.cohort_triangle(checked, period).to_pandas()
+    age = f"age_{period}s"
+    cohorts = pd.PeriodIndex(pd.to_datetime(counts["cohort"]), freq=_PERIODS[period])
+    counts = counts.assign(cohort=cohorts)
     # Every age that the log covers, also where nobody was active.
-    last = visits["period"].max()
-    cells = [(cohort, later) for cohort in sorted(sizes.index) for later in pd.period_range(cohort, last)]
-    table = counts.reindex(pd.MultiIndex.from_tuples(cells, names=["cohort", "period"]), fill_value=0).reset_index(
-        name="active"
-    )
-    age = table["period"].map(lambda p: p.ordinal) - table["cohort"].map(lambda p: p.ordinal)
-    customers = table["cohort"].map(sizes).astype(int)
-    result = pd.DataFrame(
-        {
-            "cohort": table["cohort"],
-            f"age_{period}s": age,
-            "customers": customers,
-            "active": table["active"],
-            "share": table["active"] / customers,
-        }
-    )
+    last = (cohorts + counts[age].to_numpy()).max()
+    sizes = counts.drop_duplicates("cohort")[["cohort", "customers"]]
+    ages = [range(last.ordinal - cohort.ordinal + 1) for cohort in sizes["cohort"]]
+    result = sizes.assign(**{age: ages}).explode(age, ignore_index=True).astype({age: int})
+    result = result.merge(counts[["cohort", age, "active"]], how="left", on=["cohort", age])
+    result["active"] = result["active"].fillna(0).astype(int)
+    result["share"] = result["active"] / result["customers"]
+    result = result[["cohort", age, "customers", "active", "share"]]
     result.attrs["kind"] = "activity"
     return result
 
@@ -294,7 +278,7 @@ def survivor_triangle(contracts, period="year", observed_until=None, customer="c
 
     Parameters
     ----------
-    contracts : pandas.DataFrame
+    contracts : DataFrame, path, (connection, name), ibis.Table or Checked
         One row a customer: the first day of the contract and the first day without it (missing while it runs).
     period : {"week", "month", "quarter", "year"}
         The time from one renewal to the next; cohorts are calendar periods of that length.
@@ -331,24 +315,11 @@ def survivor_triangle(contracts, period="year", observed_until=None, customer="c
     2   2023          2          3          1  0.333333
     """
     _choice("period", period, _PERIODS)
-    frame = tables.contracts(contracts, customer, start, end)
-    latest = max(frame["start"].max(), frame["end"].max() if frame["end"].notna().any() else frame["start"].max())
-    until = latest if observed_until is None else pd.Timestamp(observed_until).tz_localize(None).normalize()
-    late = frame[(frame["start"] > until) | (frame["end"] > until)]
-    if len(late):
-        shown = ", ".join(map(str, late["customer_id"].head(3)))
-        raise ValueError(
-            f"{len(late):,} contracts begin or end after observed_until ({until:%Y-%m-%d}), for example of {shown}. Fix: a later observed_until=, or leave their end empty."
-        )
-    frame["cohort"] = frame["start"].dt.to_period(_PERIODS[period])
-    rows = []
-    for cohort, members in frame.groupby("cohort"):
-        age = 0
-        while (due := members["start"] + _offset(period, age)).max() <= until:
-            survivors = int((members["end"].isna() | (members["end"] > due)).sum())
-            rows.append((cohort, age, len(members), survivors))
-            age += 1
-    result = pd.DataFrame(rows, columns=["cohort", f"age_{period}s", "customers", "survivors"])
+    # Dates after observed_until are refused below, by a message that names it.
+    latest = None if observed_until is None else pd.Timestamp.max
+    checked = tables.contracts(contracts, customer, start, end, latest=latest)
+    result = counting.survivor_triangle(checked, period, observed_until).to_pandas()
+    result["cohort"] = pd.PeriodIndex(pd.to_datetime(result["cohort"]), freq=_PERIODS[period])
     result["share"] = result["survivors"] / result["customers"]
     if result[f"age_{period}s"].max() < 1:
         raise ValueError(

@@ -1,186 +1,1001 @@
-"""The contract at the door: tables are checked once, when they come in, and a refusal says how to mend it."""
+"""The contract at the door: data are checked once, where they lie, and a refusal says how to mend them.
 
-import numpy as np
+``transactions``, ``contracts``, ``episodes`` and ``responses`` take a pandas or polars DataFrame, a path or glob of CSV or
+Parquet files, a pair (DuckDB connection, table name) or any Ibis table. They look at every row in one pass on the backend,
+refuse what no analysis can use, leave out what a named policy says, and return an object that knows both counts. ``connect``
+sets the memory limit and the spill folder of the embedded DuckDB.
+
+The checks are Ibis expressions, all counted by one query. pandera's Ibis backend was tried for them: it takes a query a check,
+and fetches every row of the table as soon as one value is wrong.
+"""
+
+import csv
+import datetime
+import functools
+import glob
+import gzip
+import html
+import os
+import tempfile
+import zoneinfo
+from collections import Counter
+from dataclasses import dataclass, field
+
 import pandas as pd
-import pandera.pandas as pa
 
-__all__ = ["transactions", "contracts"]
+__all__ = ["transactions", "contracts", "episodes", "responses", "connect", "Checked"]
+
+# What a missing id looks like once it has been made text.
+_BLANK = ("", "nan", "NaN", "None", "NULL", "<NA>")
+# The only text that is a date without further words: year first, so that day and month cannot be swapped.
+_ISO = r"^\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}([.]\d+)?)?)?$"
+_DUCKDB_ENCODINGS = ("utf-8", "utf-16", "latin-1")
+_POLICY_WORDS = {"refuse": "none may be there", "drop": "left out", "keep": "kept"}
+_FIX_ID = "leave them out with missing_customers='drop', or give them an id: what has no customer cannot be followed"
 
 
-def transactions(log, customer="customer_id", date="date", amount=None, also=None):
+def connect(memory_limit=None, spill_folder=None, threads=None):
+    """An embedded DuckDB with bounds of its own, for ``connection=`` of the functions of this module.
+
+    Parameters
+    ----------
+    memory_limit : str, optional
+        Such as ``"2GB"``; by default DuckDB takes up to four fifths of the memory.
+    spill_folder : path, optional
+        Where DuckDB puts what exceeds the limit; by default a folder among the system's temporary files.
+    threads : int, optional
+        By default all cores.
+
+    Returns
+    -------
+    ibis.backends.duckdb.Backend
+
+    Examples
+    --------
+    >>> from crmlab import tables
+    >>> engine = tables.connect(memory_limit="500MB")
+    >>> engine.raw_sql("select current_setting('memory_limit')").fetchone()
+    ('476.8 MiB',)
+    """
+    import ibis  # here, as everywhere below, since it takes half a second to import
+
+    spill = spill_folder or os.path.join(tempfile.gettempdir(), "crmlab-spill")
+    given = {"memory_limit": memory_limit, "temp_directory": os.fspath(spill), "threads": threads}
+    return ibis.duckdb.connect(**{name: value for name, value in given.items() if value is not None})
+
+
+@functools.cache
+def _embedded():
+    return connect()
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """Data that passed the door: an Ibis table under standard column names, and what was left out on the way.
+
+    Attributes
+    ----------
+    table : ibis.Table
+        The rows that were kept. Nothing has been fetched: every count runs where the data lie.
+    kind : str
+        ``"transactions"``, ``"contracts"``, ``"episodes"`` or ``"responses"``.
+    columns : dict
+        Standard column name to the name in the data.
+    """
+
+    table: object = field(repr=False)
+    kind: str
+    columns: dict
+    _steps: tuple = field(repr=False)
+
+    def report(self):
+        """How many rows came in, how many were left out and why, how many were kept.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by ``step``: ``policy``, ``found`` (rows of that kind, among those not left out by a step above;
+            missing where nobody looked) and ``left_out``.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from crmlab import tables
+        >>> log = pd.DataFrame({"customer_id": ["a", "b"], "date": pd.to_datetime(["2026-01-03"] * 2), "amount": [9.5, -9.5]})
+        >>> tables.transactions(log, returns="drop").report()
+                                  policy  found  left_out
+        step
+        rows in                               2         0
+        exact duplicates   keep, not counted   <NA>         0
+        missing customers             refuse      0         0
+        returns                         drop      1         1
+        zero amounts                    keep      0         0
+        rows kept                             1         0
+        """
+        table = pd.DataFrame(self._steps, columns=["step", "policy", "found", "left_out"]).set_index("step")
+        return table.astype({"found": "Int64", "left_out": "Int64"})
+
+    def to_pandas(self):
+        """Fetch the rows that were kept, in no particular order.
+
+        Returns
+        -------
+        pandas.DataFrame
+        """
+        return self.table.drop([name for name in ("_row",) if name in self.table.columns]).to_pandas()
+
+    def _lines(self):
+        yield f"{self.kind}: {self._steps[-1][2]:,} of {self._steps[0][2]:,} rows kept"
+        for step, policy, found, left_out in self._steps[1:-1]:
+            if left_out:
+                yield f"left out: {left_out:,} {step}"
+            elif found:
+                yield f"{policy}: {found:,} {step}"
+        yield "columns: " + ", ".join(name if name == own else f"{name} ({own})" for name, own in self.columns.items())
+
+    def __repr__(self):
+        return "\n  ".join(self._lines())
+
+    def _repr_html_(self):
+        first, *rest = self._lines()
+        return f"<p><b>{first}</b></p><ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in rest) + "</ul>"
+
+
+def transactions(
+    data,
+    customer="customer_id",
+    date="date",
+    amount="amount",
+    order=None,
+    also=None,
+    *,
+    missing_customers="refuse",
+    returns="refuse",
+    zero_amounts="keep",
+    duplicates="keep",
+    date_format=None,
+    time_zone=None,
+    earliest="1970-01-02",
+    latest=None,
+    encoding="utf-8",
+    connection=None,
+):
     """Check a purchase log and give its columns their standard names.
 
     Parameters
     ----------
-    log : pandas.DataFrame
-        One row a purchase (or an item of one).
+    data : DataFrame, path, (connection, name) or ibis.Table
+        One row a purchase, or an item of one. A pandas or polars DataFrame; a path or glob of ``.csv`` or ``.parquet``
+        files; a pair of a DuckDB connection and the name of a table in it; any Ibis table, such as one on Spark.
     customer, date : str
-        The columns that hold the customer's id and the day of purchase.
-    amount : str, optional
-        The column that holds the amount paid.
-    also : str, optional
-        A further column to carry along, such as the customer's grade; it may not be missing.
+        The columns that hold the customer's id and the day of purchase. Ids may be whole numbers or text, which stays
+        text ("007" is not 7), also from CSV.
+    amount : str or None
+        The column that holds the amount paid, in one currency; None for a log without amounts.
+    order : str, optional
+        The column that tells which rows are one purchase, such as an invoice number.
+    also : str or sequence of str, optional
+        Further columns to carry along, such as the customer's grade; they may not be missing.
+    missing_customers : {"refuse", "drop"}
+        What to do with rows without a customer; an empty or blank text and "nan" are no id either.
+    returns : {"refuse", "drop", "keep"}
+        What to do with negative amounts. Kept, a return counts as a purchase and lowers the monetary value. A return
+        that was left out leaves its purchase behind.
+    zero_amounts : {"keep", "refuse", "drop"}
+        What to do with amounts of 0; kept, they count as purchases.
+    duplicates : {"keep", "refuse", "drop"}
+        What to do with rows equal to another in *every* column of the data; "drop" leaves one of each. The default
+        does not look for them: two equal items of one purchase are no error, and looking takes as long as counting.
+    date_format : str, optional
+        How dates that are text are written, as in ``"%d/%m/%Y"``. Without it, text is a date only in CSV files, and only
+        as ``YYYY-MM-DD``, with or without a time of day.
+    time_zone : str, optional
+        Where the shop is, as in ``"Europe/Berlin"``. Needed where a file or database stores moments (with time zone):
+        which day it was depends on it. A DataFrame says its own zone, and the day is the one written on the spot.
+    earliest, latest : date-like
+        Dates outside are refused: by default those after today, and those up to 1970-01-01, the day that programs
+        write for no date.
+    encoding : str
+        Of CSV files.
+    connection : ibis.backends.duckdb.Backend, optional
+        Where files and DataFrames are read, such as ``connect(memory_limit="2GB")``.
 
     Returns
     -------
-    pandas.DataFrame
-        ``customer_id``, ``date`` (the calendar day) and, if asked for, ``amount`` and the further column under
-        its own name; rows in the order of the input, numbered from 0.
+    Checked
+        Its ``table`` has ``customer_id``, ``date`` (the calendar day) and, if asked for, ``amount``, ``order_id`` and the
+        further columns under their own names. Its ``report()`` says what was left out. Handed in again it comes back as it is.
 
     Raises
     ------
     TypeError
-        If `log` is not a DataFrame.
+        If `data` is of another kind.
     ValueError
-        If a column or all rows are missing, or if values are: missing ids, dates that are text or missing, amounts
-        that are not finite numbers. The message names the column, counts the rows, shows three and says what to do.
+        If a column is missing or stands twice, the data cannot be read or have no rows, ids are of several types, dates are
+        text, missing, in another format, in the future or absurd, amounts are missing or not finite, or a policy refuses.
+        The message names the column, counts the rows, shows three and says what to do.
 
     Examples
     --------
     >>> import pandas as pd
     >>> from crmlab import tables
-    >>> log = pd.DataFrame({"who": ["a", "b"], "when": pd.to_datetime(["2026-01-03", "2026-01-04"])})
-    >>> tables.transactions(log, customer="who", date="when")
-      customer_id       date
-    0           a 2026-01-03
-    1           b 2026-01-04
+    >>> log = pd.DataFrame({"who": ["007", "12"], "when": pd.to_datetime(["2026-01-03", "2026-01-04"]), "paid": [9.5, 0]})
+    >>> tables.transactions(log, customer="who", date="when", amount="paid")
+    transactions: 2 of 2 rows kept
+      keep: 1 zero amounts
+      columns: customer_id (who), date (when), amount (paid)
     """
-    given = (
-        {"customer_id": customer, "date": date}
-        | ({"amount": amount} if amount else {})
-        | ({also: also} if also else {})
-    )
-    frame = _columns(log, given, "a purchase log")
-    _require_dates(frame, "date", date)
-    _validate(
-        frame,
-        given,
-        customer_id=_column(
-            (pd.Series.notna, "drop these rows, or give them an id: a purchase without a customer cannot be followed")
-        ),
-        date=_column((pd.Series.notna, "drop these rows, or fill in the day")),
-        amount=_column((_finite, "make the column numeric and finite, for example with pandas.to_numeric")),
-        **(
-            {
-                also: _column(
-                    (pd.Series.notna, "fill in the value, or give these rows a level of their own, such as 'unknown'")
-                )
-            }
-            if also
-            else {}
-        ),
-    )
-    return frame.assign(date=_day(frame["date"]))
+    _policy("missing_customers", missing_customers, ("refuse", "drop"))
+    for name, value in (("returns", returns), ("zero_amounts", zero_amounts), ("duplicates", duplicates)):
+        _policy(name, value, ("refuse", "drop", "keep"))
+    given = {"customer_id": customer, "date": date} | _optional(amount=amount, order_id=order) | _further(also)
+    door = _Door("a purchase log", "transactions", data, given, encoding, connection, duplicates)
+    if door.passed:
+        return door.passed
+    door.ids("customer_id", missing_customers)
+    door.dates("date", date_format, time_zone, earliest, latest)
+    if amount is not None:
+        door.amounts("amount", returns, zero_amounts)
+    door.present("order_id", "fill in the number, or leave order= out")
+    for name in _further(also):
+        door.present(name, "fill in the value, or give these rows a level of their own, such as 'unknown'")
+    return door.close()
 
 
-def contracts(table, customer="customer_id", start="start", end="end"):
+def contracts(
+    data,
+    customer="customer_id",
+    start="start",
+    end="end",
+    also=None,
+    *,
+    missing_customers="refuse",
+    duplicates="keep",
+    date_format=None,
+    time_zone=None,
+    earliest="1900-01-02",
+    latest=None,
+    encoding="utf-8",
+    connection=None,
+):
     """Check a table of contracts, one row a customer, and give its columns their standard names.
 
     Parameters
     ----------
-    table : pandas.DataFrame
-        One row a contract.
+    data : DataFrame, path, (connection, name) or ibis.Table
+        One row a contract; see `transactions`.
     customer, start, end : str
         The columns that hold the customer's id, the first day of the contract and the first day *without* it
         (missing while the contract runs).
+    also : str or sequence of str, optional
+        Further columns to carry along, such as the tariff; they may not be missing.
+    missing_customers : {"refuse", "drop"}
+        What to do with rows without a customer.
+    duplicates : {"keep", "refuse", "drop"}
+        What to do with rows equal in every column. Kept, they are refused as several contracts of one customer.
+    date_format, time_zone, encoding, connection
+        As in `transactions`.
+    earliest, latest : date-like
+        Dates outside are refused: by default those after today (an end of 9999-12-31 is a contract that runs) and those
+        up to 1900-01-01, which spreadsheets write for no date.
 
     Returns
     -------
-    pandas.DataFrame
-        ``customer_id``, ``start``, ``end``.
+    Checked
+        Its ``table`` has ``customer_id``, ``start``, ``end`` and the further columns.
 
     Raises
     ------
-    TypeError
-        If `table` is not a DataFrame.
-    ValueError
-        If a column is missing, a start is missing, an end is not after its start, dates are text, or a customer
-        has several contracts.
+    TypeError, ValueError
+        As `transactions`; also if an end is not after its start, or a customer has several contracts.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from crmlab import tables
+    >>> rows = pd.DataFrame({"customer_id": ["a", "b"], "start": pd.to_datetime(["2024-05-01"] * 2), "end": [pd.NaT, pd.Timestamp("2025-05-01")]})
+    >>> tables.contracts(rows).table.end.count().to_pandas()
+    1
     """
-    frame = _columns(table, {"customer_id": customer, "start": start, "end": end}, "a table of contracts")
-    _require_dates(frame, "start", start)
-    if frame["end"].notna().any():
-        _require_dates(frame, "end", end)
-    else:  # nobody has left: the column may come in any type
-        frame["end"] = pd.Series(pd.NaT, frame.index, dtype="datetime64[ns]")
-    frame = frame.assign(start=_day(frame["start"]), end=_day(frame["end"]))
-    _validate(
-        frame,
-        {"customer_id": customer, "start": start, "end": end},
-        customer_id=_column(
-            (pd.Series.notna, "drop these rows, or give them an id"),
-            (
-                lambda ids: ~ids.duplicated(keep=False),
-                "join a customer's contracts into one row, or give each contract an id of its own",
-            ),
-        ),
-        start=_column((pd.Series.notna, "drop these rows, or fill in the first day")),
-        end=_column(
-            (
-                lambda ends: ~(ends <= frame["start"]),
-                "the end is the first day without the contract, so it lies after the start; leave it empty while the contract runs",
-            )
-        ),
+    _policy("missing_customers", missing_customers, ("refuse", "drop"))
+    _policy("duplicates", duplicates, ("refuse", "drop", "keep"))
+    given = {"customer_id": customer, "start": start, "end": end} | _further(also)
+    door = _Door("a table of contracts", "contracts", data, given, encoding, connection, duplicates)
+    if door.passed:
+        return door.passed
+    door.ids("customer_id", missing_customers)
+    door.spell(date_format, time_zone, earliest, latest, "the contract")
+    for name in _further(also):
+        door.present(name, "fill in the value, or give these rows a level of their own, such as 'unknown'")
+    checked = door.close()
+    door.unique("customer_id", "join a customer's contracts into one row, or give each contract an id of its own")
+    return checked
+
+
+def episodes(
+    data,
+    customer="customer_id",
+    phase="phase",
+    start="start",
+    end="end",
+    next_phase=None,
+    also=None,
+    *,
+    missing_customers="refuse",
+    duplicates="keep",
+    date_format=None,
+    time_zone=None,
+    earliest="1900-01-02",
+    latest=None,
+    encoding="utf-8",
+    connection=None,
+):
+    """Check a table of phases that customers went through, one row a stay, and give its columns their standard names.
+
+    Parameters
+    ----------
+    data : DataFrame, path, (connection, name) or ibis.Table
+        One row a stay in a phase; see `transactions`. A customer may come back to a phase.
+    customer, phase, start, end : str
+        The columns that hold the customer's id, the phase, its first day and the first day *after* it (missing while
+        the customer is in it).
+    next_phase : str, optional
+        The column that holds the phase moved to. Without it, a stay that ended is followed by the customer's stay that
+        begins on that day. Name it where some phases, such as "gone for good", have no rows of their own.
+    also : str or sequence of str, optional
+        Further columns to carry along; they may not be missing.
+    missing_customers, duplicates, date_format, time_zone, earliest, latest, encoding, connection
+        As in `contracts`.
+
+    Returns
+    -------
+    Checked
+        Its ``table`` has ``customer_id``, ``phase``, ``start``, ``end``, ``next_phase`` (missing while the stay lasts) and
+        the further columns.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `transactions`; also if an end is not after its start, stays of one customer overlap, or a stay ended and
+        nothing says where the customer went.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from crmlab import tables
+    >>> rows = pd.DataFrame({
+    ...     "customer_id": ["a", "a"], "phase": ["build-up", "stability"],
+    ...     "start": pd.to_datetime(["2024-05-01", "2025-02-01"]), "end": pd.to_datetime(["2025-02-01", None]),
+    ... })
+    >>> stays = tables.episodes(rows).table
+    >>> stays.order_by("start").next_phase.to_pandas().tolist()
+    ['stability', None]
+    """
+    import ibis
+
+    _policy("missing_customers", missing_customers, ("refuse", "drop"))
+    _policy("duplicates", duplicates, ("refuse", "drop", "keep"))
+    given = {"customer_id": customer, "phase": phase, "start": start, "end": end}
+    given |= _optional(next_phase=next_phase) | _further(also)
+    door = _Door("a table of phases", "episodes", data, given, encoding, connection, duplicates)
+    if door.passed:
+        return door.passed
+    door.ids("customer_id", missing_customers)
+    door.present("phase", "fill in the phase, or give these rows one of their own, such as 'unknown'")
+    door.spell(date_format, time_zone, earliest, latest, "the phase")
+    for name in _further(also):
+        door.present(name, "fill in the value, or give these rows a level of their own, such as 'unknown'")
+    checked = door.close()
+    stays = checked.table
+    order = ibis.window(group_by="customer_id", order_by=["start", ibis.coalesce(stays.end, stays.start)])
+    stays = stays.mutate(_next_start=stays.start.lead().over(order))
+    if next_phase is None:
+        follows = stays.phase.lead().over(order)
+        stays = stays.mutate(next_phase=(stays._next_start == stays.end).ifelse(follows, ibis.null(str)))
+    overlap = stays._next_start.notnull() & (stays.end.isnull() | (stays._next_start < stays.end)).fill_null(False)
+    door.forbid(
+        stays, "start", overlap, "a customer is in one phase at a time: let a stay end on the day the next one begins"
     )
-    return frame
+    lost = stays.end.notnull() & stays.next_phase.isnull()
+    door.forbid(
+        stays,
+        "end",
+        lost,
+        "the stay ended and no stay of the customer begins on that day: fill the gap with a phase of its own, "
+        "or name the column of the phase moved to with next_phase=",
+    )
+    early = stays.end.isnull() & stays.next_phase.notnull()
+    door.forbid(stays, "next_phase", early, "a stay that lasts has no next phase yet: empty it, or fill in the end")
+    return Checked(stays.drop("_next_start"), checked.kind, checked.columns, checked._steps)
 
 
-def _columns(table, wanted, what):
-    """The wanted columns under their standard names, or a refusal that lists what is there."""
-    if not isinstance(table, pd.DataFrame):
-        raise TypeError(f"{what} is a pandas DataFrame; got {type(table).__name__}.")
-    for name, given in wanted.items():
-        count = list(table.columns).count(given)
-        if count == 0:
-            raise ValueError(
-                f"{what} needs a column {given!r}; there are: {', '.join(map(str, table.columns))}. If yours has another name, say so with {_argument(name)}=."
-            )
-        if count > 1:
-            raise ValueError(f"column {given!r} stands {count} times in the table; rename or drop all but one.")
-    if table.empty:
-        raise ValueError(f"{what} has no rows.")
-    # Numbered rows, since an index may repeat: a message then names each row by its place, counted from 0.
-    return table[list(wanted.values())].set_axis(list(wanted), axis=1).reset_index(drop=True)
+def responses(
+    data,
+    ratings,
+    customer="customer_id",
+    scale=(1, 5),
+    also=None,
+    *,
+    missing_customers="refuse",
+    missing_ratings="refuse",
+    duplicates="keep",
+    encoding="utf-8",
+    connection=None,
+):
+    """Check answers to a survey, one row an answering customer, and give its columns their standard names.
+
+    Parameters
+    ----------
+    data : DataFrame, path, (connection, name) or ibis.Table
+        One row a questionnaire; see `transactions`.
+    ratings : str or sequence of str
+        The columns that hold ratings.
+    customer : str
+        The column that holds the customer's id.
+    scale : (int, int)
+        Lowest and highest rating; ratings are whole numbers.
+    also : str or sequence of str, optional
+        Further columns to carry along, such as what the customer did later; they may not be missing.
+    missing_customers : {"refuse", "drop"}
+        What to do with rows without a customer.
+    missing_ratings : {"refuse", "drop", "keep"}
+        What to do with questionnaires in which a rating is missing.
+    duplicates, encoding, connection
+        As in `transactions`.
+
+    Returns
+    -------
+    Checked
+        Its ``table`` has ``customer_id``, the ratings as whole numbers and the further columns, under their own names.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `transactions`; also if a rating is not a whole number of the scale.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from crmlab import tables
+    >>> answers = pd.DataFrame({"customer_id": ["a", "b"], "satisfaction": [5, None], "stayed": [True, False]})
+    >>> tables.responses(answers, "satisfaction", also="stayed", missing_ratings="drop")
+    responses: 1 of 2 rows kept
+      left out: 1 missing ratings
+      columns: customer_id, satisfaction, stayed
+    """
+    _policy("missing_customers", missing_customers, ("refuse", "drop"))
+    _policy("missing_ratings", missing_ratings, ("refuse", "drop", "keep"))
+    _policy("duplicates", duplicates, ("refuse", "drop", "keep"))
+    rated = _further(ratings)
+    given = {"customer_id": customer} | rated | _further(also)
+    door = _Door("a table of answers", "responses", data, given, encoding, connection, duplicates)
+    if door.passed:
+        return door.passed
+    door.ids("customer_id", missing_customers)
+    door.ratings(rated, scale, missing_ratings)
+    for name in _further(also):
+        door.present(name, "fill in the value, or give these rows a level of their own, such as 'unknown'")
+    return door.close()
 
 
-def _argument(name):
-    return name.removesuffix("_id")
+def _optional(**names):
+    return {standard: name for standard, name in names.items() if name is not None}
 
 
-def _require_dates(frame, name, given):
-    if not pd.api.types.is_datetime64_any_dtype(frame[name]):
-        shown = ", ".join(repr(value) for value in frame[name].head(3))
+def _further(also):
+    """Columns under their own names; a standard name has another use."""
+    names = () if also is None else (also,) if isinstance(also, str) else tuple(also)
+    taken = {"customer_id", "date", "amount", "order_id", "start", "end", "phase", "next_phase", "_row"}
+    for name in names:
+        if name in taken:
+            raise ValueError(f"a further column cannot be named {name!r}, which has another use here; rename it.")
+    return {name: name for name in names}
+
+
+def _policy(name, value, choices):
+    if value not in choices:
+        raise ValueError(f"{name}= is one of {', '.join(map(repr, choices))}; got {value!r}.")
+
+
+class _Door:
+    """One table on its way in: what is asked of it is collected, then counted by a single query in `close`."""
+
+    def __init__(self, what, kind, data, given, encoding, connection, duplicates):
+        self.what, self.kind, self.given = what, kind, given
+        self.passed = None
+        if isinstance(data, Checked):
+            self.passed = _pass_again(data, kind, given)
+            return
+        self.frame = data if isinstance(data, pd.DataFrame) else None
+        raw, self.text, self.place = _open(what, data, given, encoding, connection)
+        self.count_in = None
+        if duplicates != "keep":
+            raw = self._without_duplicates(raw, duplicates)
+        found = "not counted" if duplicates == "keep" else self.count_in - self._rows(raw)
+        self.policies = []  # (step, policy, is such a row, standard column, fix)
+        self.faults = []  # (is such a row, standard column, fix)
+        self.duplicates = (duplicates, found)
+        names = dict(given) | ({"_row": "_row"} if "_row" in raw.columns else {})
+        self.original = raw.select(**{standard: raw[own] for standard, own in names.items()})
+        # What each column becomes: expressions on the table as it came, so that one scan serves all.
+        self.columns = {name: self.original[name] for name in names}
+
+    # --- what may be asked -------------------------------------------------------------------------------------
+
+    def ids(self, name, policy):
+        column = self.columns[name]
+        kind = column.type()
+        if not (kind.is_string() or kind.is_integer() or kind.is_floating() or kind.is_uuid() or kind.is_null()):
+            self._wrong_type(name, "ids", "make them text or whole numbers")
+        missing = column.isnull()
+        if kind.is_string():
+            missing = missing | column.strip().isin(_BLANK)
+        elif kind.is_floating():
+            missing = missing | column.isnan()
+        self.policies.append(("missing customers", policy, missing, name, _FIX_ID))
+
+    def dates(self, name, date_format, time_zone, earliest, latest, required=True):
+        written = self.original[name]
+        self.columns[name] = column = self._day(name, date_format, time_zone)
+        if required:
+            self.faults.append((written.isnull(), name, "drop these rows, or fill in the day"))
+        if written.type().is_string():
+            how = f"as {date_format}" if date_format else "as YYYY-MM-DD"
+            fix = f"write them all {how}, which they are not, or say how they are written with date_format= (as in '%d/%m/%Y')"
+            self.faults.append((written.notnull() & column.isnull(), name, fix))
+        first, last = pd.Timestamp(earliest).date(), _today() if latest is None else pd.Timestamp(latest).date()
+        fix = f"before {first}: correct them, or give an earlier earliest= if they are meant"
+        self.faults.append((column < first, name, fix))
+        until = f"in the future, after {last}" if latest is None else f"after latest= ({last})"
+        fix = f"{until}: correct them, leave an unknown end empty, or give a later latest= if they are meant"
+        self.faults.append((column > last, name, fix))
+
+    def spell(self, date_format, time_zone, earliest, latest, what):
+        self.dates("start", date_format, time_zone, earliest, latest)
+        self.dates("end", date_format, time_zone, earliest, latest, required=False)
+        fix = f"the end is the first day without {what}, so it lies after the start; leave it empty while {what} lasts"
+        self.faults.append((self.columns["end"] <= self.columns["start"], "end", fix))
+
+    def amounts(self, name, returns, zero_amounts):
+        fix = "make the column numeric and finite, for example with pandas.to_numeric, or leave these rows out"
+        column = self._number(name, fix)
+        self.faults.append((_not_finite(column), name, fix))
+        fix = "say what to do with returns: returns='drop' leaves them out, returns='keep' counts them as purchases"
+        self.policies.append(("returns", returns, column < 0, name, fix))
+        fix = "say what to do with them: zero_amounts='drop' leaves them out, zero_amounts='keep' counts them as purchases"
+        self.policies.append(("zero amounts", zero_amounts, column == 0, name, fix))
+
+    def ratings(self, names, scale, policy):
+        low, high = scale
+        for name in names:
+            fix = f"ratings are whole numbers from {low} to {high}; correct them, or say another scale="
+            column = self._number(name, fix)
+            missing = _not_finite(column)
+            self.columns[name] = missing.ifelse(None, column).cast("int64")
+            fix_missing = "say what to do: missing_ratings='drop' leaves these questionnaires out, 'keep' keeps them"
+            self.policies.append(("missing ratings", policy, missing, name, fix_missing))
+            outside = (column < low) | (column > high) | (column != column.round())
+            self.faults.append(((outside & ~missing), name, fix))
+
+    def present(self, name, fix):
+        if name in self.given:
+            column = self.columns[name]
+            missing = column.isnull() | column.isnan() if column.type().is_floating() else column.isnull()
+            self.faults.append((missing, name, fix))
+
+    # --- what was asked, counted -------------------------------------------------------------------------------
+
+    def close(self):
+        """Count everything in one query; refuse, or leave out and return the rest."""
+        import ibis
+
+        # A row is left out for the first reason that holds, and only rows that stay can be at fault.
+        kept = ibis.literal(True)
+        steps, marks = [], {}
+        for number, (_, policy, bad, _, _) in enumerate(self.policies):
+            marks[f"policy{number}"] = kept & bad.fill_null(False)
+            if policy == "drop":
+                kept = kept & ~bad.fill_null(False)
+        for number, (bad, _, _) in enumerate(self.faults):
+            marks[f"fault{number}"] = kept & bad.fill_null(False)
+        marked = self.original.mutate(**marks, _kept=kept)
+        query = marked.aggregate(
+            _rows=marked.count(), _kept=marked._kept.sum(), **{name: marked[name].sum() for name in marks}
+        )
+        counts = {name: 0 if pd.isna(n) else int(n) for name, n in self._run(query).iloc[0].items()}
+        if not counts["_rows"]:
+            raise ValueError(f"{self.what} has no rows.")
+        self.count_in = self.count_in or counts["_rows"]
+        for number, (_, policy, _, name, fix) in enumerate(self.policies):
+            if policy == "refuse" and counts[f"policy{number}"]:
+                self._refuse(marked, f"policy{number}", name, counts[f"policy{number}"], fix)
+        for number, (_, name, fix) in enumerate(self.faults):
+            if counts[f"fault{number}"]:
+                self._refuse(marked, f"fault{number}", name, counts[f"fault{number}"], fix)
+        policy, found = self.duplicates
+        label, found = ("keep, not counted", None) if policy == "keep" else (policy, found)
+        steps = [("rows in", "", self.count_in, 0), ("exact duplicates", label, found, found or 0)]
+        for number, (step, policy, *_) in enumerate(self.policies):
+            n = counts[f"policy{number}"]
+            steps.append((step, policy, n, n if policy == "drop" else 0))
+        steps.append(("rows kept", "", counts["_kept"], 0))
+        if not counts["_kept"]:
+            left = ", ".join(f"{n:,} {step}" for step, _, _, n in steps if n)
+            raise ValueError(f"{self.what} has no rows left: all {self.count_in:,} were left out ({left}).")
+        table = self.original.select(**self.columns, _kept=kept)
+        table = table.filter(table._kept) if any(n for *_, n in steps[2:]) else table
+        self.table = table.drop("_kept")
+        return Checked(self.table, self.kind, dict(self.given), tuple(steps))
+
+    def unique(self, name, fix):
+        """Refuse ids that stand in several rows."""
+        twice = self.table.group_by(name).having(self.table.count() > 1).aggregate(rows=self.table.count())
+        shown = self._run(twice.order_by(name).limit(3))
+        if len(shown):
+            rows = int(self._run(twice.aggregate(rows=twice.rows.sum()))["rows"].iloc[0])
+            self._say(name, rows, "; ".join(f"{v!r} {n} times" for v, n in zip(shown[name], shown["rows"])), fix)
+
+    def forbid(self, table, name, bad, fix):
+        """Refuse rows that only show themselves beside others of the same customer."""
+        marked = table.mutate(_bad=bad)
+        count = self._run(marked.aggregate(n=marked._bad.sum()))["n"].iloc[0]
+        if not pd.isna(count) and count:
+            self._refuse(marked, "_bad", name, int(count), fix)
+
+    # --- how -----------------------------------------------------------------------------------------------------
+
+    def _without_duplicates(self, raw, policy):
+        if self.frame is not None:
+            repeated = self.frame.duplicated().to_numpy()
+            self.count_in = len(self.frame)
+            if policy == "refuse" and repeated.any():
+                rows = repeated.nonzero()[0]
+                shown = "; ".join(f"row {row}" for row in rows[:3])
+                self._refuse_duplicates(len(rows), shown)
+            import ibis
+
+            return ibis.memtable(self.place.loc[~repeated])
+        self.count_in = self._rows(raw)
+        distinct = raw.distinct()
+        extra = self.count_in - self._rows(distinct)
+        if policy == "refuse" and extra:
+            twice = raw.group_by(*raw.columns).having(raw.count() > 1).aggregate(_copies=raw.count()).limit(3)
+            rows = self._run(twice.select(*self.given.values(), "_copies"))
+            self._refuse_duplicates(extra, "; ".join(map(_show_row, rows.to_dict("records"))))
+        return distinct
+
+    def _refuse_duplicates(self, count, shown):
         raise ValueError(
-            f"column {given!r} holds {frame[name].dtype} values, not dates, in {len(frame):,} rows (for example {shown}). "
-            f"Read them with pandas.to_datetime(..., format=...), saying the format, so that day and month cannot be swapped."
+            f"{self.what}: {count:,} of {self.count_in:,} rows repeat another in every column ({shown}). Fix: duplicates='drop' leaves "
+            "one of each, duplicates='keep' keeps them (two equal items of one purchase are no error)."
+        )
+
+    def _rows(self, table):
+        return int(self._run(table.aggregate(n=table.count()))["n"].iloc[0])
+
+    def _run(self, query):
+        """Execute; what the engine cannot read becomes a message of ours."""
+        import duckdb
+
+        try:
+            return query.to_pandas()
+        except duckdb.Error as error:
+            raise _unreadable(self.what, error) from None
+
+    def _refuse(self, marked, mark, name, count, fix):
+        rows = marked.filter(marked[mark])
+        if "_row" in marked.columns:
+            numbers = self._run(rows.order_by("_row").select("_row").limit(3))["_row"]
+            values = self.frame[self.given[name]]
+            shown = "; ".join(f"row {row}: {values.iloc[row]}" for row in numbers)
+        else:
+            own = {self.given.get(column, column): rows[column] for column in self.columns}
+            shown = "; ".join(map(_show_row, self._run(rows.select(**own).limit(3)).to_dict("records")))
+        self._say(name, count, shown, fix)
+
+    def _say(self, name, count, shown, fix):
+        raise ValueError(
+            f"column {self.given.get(name, name)!r}: {count:,} of {self.count_in:,} rows cannot be used ({shown}). Fix: {fix}."
+        )
+
+    def _wrong_type(self, name, wanted, fix):
+        column, rows = self.original[name], self._rows(self.original)
+        if not rows:
+            raise ValueError(f"{self.what} has no rows.")
+        kind = self.frame[self.given[name]].dtype if self.frame is not None else column.type()
+        shown = ", ".join(repr(value) for value in self._run(column.as_table().limit(3))[name])
+        raise ValueError(
+            f"column {self.given[name]!r} holds {kind} values, not {wanted}, in {rows:,} rows (for example {shown}). Fix: {fix}."
+        )
+
+    def _day(self, name, date_format, time_zone):
+        """The calendar day as written on the spot: the time of day is dropped, the date is not moved."""
+        column, own = self.columns[name], self.given[name]
+        kind = column.type()
+        if kind.is_null():
+            return column.cast("date")
+        if kind.is_string() and date_format:
+            self._require_duckdb("date_format", own, "make the column a date there")
+            return _try_strptime()(column, date_format).date()
+        if date_format:
+            raise ValueError(f"column {own!r} holds {kind} values, not text: leave date_format= out.")
+        if kind.is_string() and self.text:
+            return column.re_search(_ISO).ifelse(column.left(10), None).try_cast("date")
+        if kind.is_date():
+            return column
+        if not kind.is_timestamp():
+            self._wrong_type(
+                name,
+                "dates",
+                "say how they are written, so that day and month cannot be swapped: date_format= here, or format= of pandas.to_datetime",
+            )
+        if kind.timezone is None:
+            if time_zone:
+                raise ValueError(
+                    f"column {own!r} has no time zone: leave time_zone= out; its days are taken as written."
+                )
+            return column.date()
+        if time_zone is None:
+            raise ValueError(
+                f"column {own!r} holds moments ({kind}), and which day it was depends on the place. Fix: say where, as in time_zone='Europe/Berlin'."
+            )
+        self._require_duckdb("time_zone", own, "make the column a date, or a time without zone, there")
+        if time_zone not in zoneinfo.available_timezones():
+            raise ValueError(f"time_zone= is the name of a zone, such as 'Europe/Berlin'; got {time_zone!r}.")
+        return _in_zone()(time_zone, column).date()
+
+    def _require_duckdb(self, argument, own, fix):
+        # The two functions behind these arguments are DuckDB's own.
+        engine = self.original.get_backend().name
+        if engine != "duckdb":
+            raise ValueError(f"{argument}= is for data in DuckDB, and column {own!r} is in {engine}. Fix: {fix}.")
+
+    def _number(self, name, fix):
+        column = self.columns[name]
+        if self.text or column.type().is_null():
+            column = column.try_cast("float64")
+        elif column.type().is_decimal():
+            column = column.cast("float64")
+        elif not column.type().is_numeric() or column.type().is_boolean():
+            self._wrong_type(name, "numbers", fix)
+        self.columns[name] = column
+        return column
+
+
+def _not_finite(column):
+    return column.isnull() | column.isnan() | column.isinf() if column.type().is_floating() else column.isnull()
+
+
+def _show_row(row):
+    return ", ".join(f"{name}: {value}" for name, value in row.items())
+
+
+@functools.cache
+def _try_strptime():
+    import ibis
+    import ibis.expr.datatypes as dt
+
+    @ibis.udf.scalar.builtin(name="try_strptime")
+    def try_strptime(text: str, pattern: str) -> dt.timestamp: ...
+
+    return try_strptime
+
+
+@functools.cache
+def _in_zone():
+    import ibis
+    import ibis.expr.datatypes as dt
+
+    @ibis.udf.scalar.builtin(name="timezone")
+    def timezone(zone: str, moment: dt.Timestamp(timezone="UTC")) -> dt.timestamp: ...
+
+    return timezone
+
+
+def _today():
+    """The last calendar day that has begun anywhere on Earth."""
+    return (datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=14)).date()
+
+
+def _pass_again(checked, kind, given):
+    if checked.kind != kind:
+        raise TypeError(f"this takes {kind}; got an object of {checked.kind}.")
+    lacking = [name for name in given if name not in checked.table.columns]
+    if lacking:
+        raise ValueError(f"the checked {kind} have no column {lacking[0]!r}: name it when they are checked (also=).")
+    return checked
+
+
+def _open(what, data, given, encoding, connection):
+    """The data as an Ibis table that has the wanted columns; whether everything in it is text; the pandas frame behind it."""
+    import ibis
+
+    if isinstance(data, pd.DataFrame):
+        _require(what, list(data.columns), given)
+        frame = _plain_frame(data, given)
+        return _bring(frame, connection), False, frame
+    if type(data).__module__.partition(".")[0] == "polars":
+        data = data.collect() if hasattr(data, "collect") else data
+        _require(what, data.columns, given)
+        return _bring(_plain_zones(data), connection), False, None
+    if isinstance(data, (str, os.PathLike)):
+        table, text = _read_files(what, os.path.expanduser(os.fspath(data)), given, encoding, connection)
+        return table, text, None
+    if isinstance(data, tuple) and len(data) == 2:
+        backend, name = data
+        if not hasattr(backend, "table") or not hasattr(backend, "raw_sql"):  # a connection of duckdb itself
+            backend = ibis.duckdb.from_connection(backend)
+        try:
+            data = backend.table(name)
+        except ibis.common.exceptions.TableNotFound:
+            raise ValueError(f"the connection has no table {name!r}.") from None
+    if isinstance(data, ibis.Table):
+        _require(what, list(data.columns), given)
+        return data, False, None
+    raise TypeError(
+        f"{what} is a pandas DataFrame or polars DataFrame, a path or glob of .csv or .parquet files, a pair (DuckDB connection, table name) "
+        f"or an Ibis table; got {type(data).__name__}."
+    )
+
+
+def _bring(frame, connection):
+    import ibis
+
+    if connection is None:
+        return ibis.memtable(frame)
+    # Read in place, not copied.
+    name = ibis.util.gen_name("crmlab")
+    connection.con.register(name, frame)
+    return connection.table(name)
+
+
+def _require(what, there, given, fold=str):
+    """Each wanted column stands once, or a refusal that lists what is there."""
+    counts = Counter(map(fold, there))
+    for standard, own in given.items():
+        if own not in there:
+            raise ValueError(
+                f"{what} needs a column {own!r}; there are: {', '.join(map(str, there))}. If yours has another name, say so with {standard.removesuffix('_id')}=."
+                + (" If it has no amounts, say amount=None." if standard == "amount" else "")
+            )
+        if counts[fold(own)] > 1:
+            raise ValueError(
+                f"column {own!r} stands {counts[fold(own)]} times in the table; rename or drop all but one."
+            )
+
+
+def _plain_frame(data, given):
+    """The wanted columns in types that every backend knows, with the number of the row; mixed types are refused."""
+    if data.empty:
+        raise ValueError("the table has no rows.")
+    frame = data[list(dict.fromkeys(given.values()))].reset_index(drop=True)
+    for own in frame.columns:
+        column = frame[own]
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            frame[own] = column = column.astype(column.cat.categories.dtype)
+        if isinstance(column.dtype, pd.DatetimeTZDtype):
+            frame[own] = column.dt.tz_localize(None)
+        elif column.dtype == object:
+            _require_one_type(own, column)
+    # Numbered rows: messages name a row by its place, and of two rows of one day the later one is known.
+    return frame.assign(_row=range(len(frame)))
+
+
+def _require_one_type(own, column):
+    kinds = column.dropna().map(type)
+    counts = kinds.value_counts()
+    if len(counts) > 1:
+        held = ", ".join(f"{n:,} {kind.__name__}" for kind, n in counts.items())
+        rare = kinds[kinds == counts.index[-1]].index[:3]
+        shown = "; ".join(f"row {row}: {column[row]!r}" for row in rare)
+        raise ValueError(
+            f"column {own!r} mixes types in its {len(column):,} rows: {held} (for example {shown}). Fix: make them one type; "
+            f"ids are safest as text, but mind that 7, 7.0 and '007' become different customers."
         )
 
 
-def _day(dates):
-    """The calendar day as written on the spot: the time of day and the zone are dropped, the date is not moved."""
-    return (dates.dt.tz_localize(None) if dates.dt.tz is not None else dates).dt.normalize()
+def _plain_zones(data):
+    import polars
+
+    aware = polars.selectors.datetime(time_zone="*")
+    return data.with_columns(aware.dt.replace_time_zone(None))
 
 
-def _finite(values):
-    if not pd.api.types.is_numeric_dtype(values):
-        return pd.Series(False, values.index)
-    return pd.Series(np.isfinite(values.to_numpy(dtype=float, na_value=np.nan)), values.index)
+def _read_files(what, path, given, encoding, connection):
+    import duckdb
+    import ibis
 
-
-def _column(*checks):
-    """A pandera column from pairs: `good` maps a Series to the rows that may stay, `fix` tells what to do about the others."""
-    return pa.Column(checks=[pa.Check(good, error=fix, ignore_na=False) for good, fix in checks], nullable=True)
-
-
-def _validate(frame, given, **columns):
-    """Run the pandera checks; of the first column that fails, name it, count the rows, show three and say the fix."""
-    schema = pa.DataFrameSchema({name: column for name, column in columns.items() if name in given})
-    try:
-        schema.validate(frame, lazy=True)
-    except pa.errors.SchemaErrors as error:
-        cases = error.failure_cases
-        cases = cases[(cases["column"] == cases["column"].iloc[0]) & (cases["check"] == cases["check"].iloc[0])]
-        shown = "; ".join(f"row {row}: {value}" for row, value in zip(cases["index"].head(3), cases["failure_case"]))
+    if os.path.isdir(path):
+        raise ValueError(f"{path} is a folder: name its files by a glob, as in {os.path.join(path, '*.parquet')!r}.")
+    is_parquet, is_csv = (
+        any(end in path.lower() for end in ends) for ends in ((".parquet", ".pq"), (".csv", ".tsv", ".txt"))
+    )
+    if not (is_parquet or is_csv):
         raise ValueError(
-            f"column {given[cases['column'].iloc[0]]!r}: {len(cases):,} of {len(frame):,} rows cannot be used ({shown}). Fix: {cases['check'].iloc[0]}."
-        ) from None
+            f"{path}: the name ends neither in .parquet nor in .csv, so its format is not known; rename it."
+        )
+    remote = "://" in path
+    if not remote and not glob.glob(path, recursive=True):
+        raise FileNotFoundError(f"there is no file {path}.")
+    backend = connection or _embedded()
+    try:
+        if is_csv:
+            return _read_csv(what, path, given, encoding, backend, connection), True
+        table = backend.read_parquet(path, union_by_name=True)
+        _require_in_parquet(what, path, remote, table, given)
+        return _with_known_types(backend, table), False
+    except (duckdb.Error, UnicodeError, LookupError, ibis.common.exceptions.IbisError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _read_csv(what, path, given, encoding, backend, connection):
+    """Everything as text: no guess about types, so that ids keep their zeros and dates their order of day and month."""
+    import ibis
+
+    if encoding.lower().replace("_", "-") not in _DUCKDB_ENCODINGS:
+        options = {"dtype": str, "encoding": encoding, "keep_default_na": False, "na_values": [""]}
+        parts = [pd.read_csv(file, **options) for file in sorted(glob.glob(path, recursive=True))]
+        frame = pd.concat(parts, ignore_index=True)
+        _require(what, list(frame.columns), given)
+        return _bring(frame, connection)
+    alike = {}
+    for file in sorted(glob.glob(path, recursive=True)):
+        names, separator = _header(what, file, encoding)
+        # DuckDB renames the second of two equal names, in silence: look at the header as it is written.
+        _require(what, names, given, fold=str.lower)
+        alike.setdefault((tuple(names), separator), []).append(file)
+    # Nothing is left to DuckDB's guess, which reads past an open quote: it then names the line that is broken.
+    options = {"auto_detect": False, "header": True, "quote": '"', "escape": '"'}
+    options["encoding"] = encoding.lower().replace("_", "-")
+    parts = []
+    for (names, separator), files in alike.items():
+        folded = [name.lower() for name in names]
+        own = [name if folded.index(name.lower()) == n else f"{name}_{n}" for n, name in enumerate(names)]
+        parts.append(backend.read_csv(files, columns=dict.fromkeys(own, "VARCHAR"), sep=separator, **options))
+    # Files may have their columns in different orders, or a column more.
+    every = dict.fromkeys(name for part in parts for name in part.columns)
+    parts = [part.select(**{n: part[n] if n in part.columns else ibis.null(str) for n in every}) for part in parts]
+    return ibis.union(*parts) if len(parts) > 1 else parts[0]
+
+
+def _header(what, file, encoding):
+    """The column names as they are written, and what separates them: known from the first line, it is not guessed from broken ones."""
+    with (gzip.open if file.lower().endswith(".gz") else open)(file, "rt", encoding=encoding, newline="") as text:
+        line = text.readline().removeprefix("\ufeff")
+    if not line.strip():
+        raise ValueError(f"{what}: {file} is empty.")
+    separator = max(",;\t|", key=line.count)
+    return next(csv.reader([line], delimiter=separator)), separator
+
+
+def _require_in_parquet(what, path, remote, table, given):
+    import pyarrow.parquet
+
+    _require(what, list(table.columns), given)
+    # DuckDB knows no upper and lower case in names and renames the second of two equal ones, in silence.
+    for file in [] if remote else glob.glob(path, recursive=True):
+        names = pyarrow.parquet.read_schema(file).names
+        _require(what, [*names, *(own for own in given.values() if own not in names)], given, fold=str.lower)
+
+
+def _with_known_types(backend, table):
+    """Moments to the nanosecond, as pandas writes them, are a type that Ibis does not know: take microseconds."""
+    import ibis
+
+    unknown = [name for name, kind in table.schema().items() if "TIMESTAMPTZ_NS" in str(kind)]
+    if not unknown:
+        return table
+    replaced = ", ".join(f'"{name}"::TIMESTAMPTZ AS "{name}"' for name in unknown)
+    view = ibis.util.gen_name("crmlab")
+    backend.raw_sql(f'CREATE TEMP VIEW "{view}" AS SELECT * REPLACE ({replaced}) FROM "{table.get_name()}"')
+    return backend.table(view)
+
+
+def _unreadable(what, error):
+    said = " ".join(str(error).strip().splitlines()[:3])
+    fix = "it is cut short, damaged or of another format: fetch or write it again"
+    if " encoded" in said or "unicode" in said or isinstance(error, (UnicodeError, LookupError)):
+        fix = "say how the file is encoded, as in encoding='latin-1', 'utf-16' or 'gb18030'"
+    elif "CSV" in said:
+        fix = "mend that line (a quote left open, too many or too few fields)"
+    return ValueError(f"{what} cannot be read ({said}). Fix: {fix}.")
