@@ -14,6 +14,10 @@ matplotlib.use("agg")
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# Data that the kit fetches and does not carry: a copy beside the clone serves the tests where there is no network.
+if (ROOT.parent / "shared" / "data").is_dir():
+    os.environ.setdefault("CRMLAB_DATA", str(ROOT.parent / "shared" / "data"))
+
 
 @pytest.fixture
 def rng():
