@@ -5,8 +5,13 @@ import os
 import subprocess
 import sys
 
-from crmlab import __version__
-from crmlab.course import environment
+if sys.version_info < (3, 11):  # noqa: UP036  (it runs before pip could have said so)
+    sys.exit(
+        f"crmlab needs Python 3.11 or later; this is {sys.version.split()[0]}. With another one: make run PYTHON=python3.12"
+    )
+
+from crmlab import __version__  # noqa: E402  (an older Python would stop at the imports, with a riddle)
+from crmlab.course import environment  # noqa: E402
 
 
 def setup(args):
@@ -30,6 +35,8 @@ def build(args):
 def test(args):
     """run all tests, and every stored notebook again with nbval; further words go to pytest"""
     folders = ["tests", "crmlab", "notebooks", "exercises/solutions"]
+    named = any((environment.root() / word.split("::")[0]).exists() for word in args.rest)
+    words = args.rest if named else [*folders, *args.rest]
     # Stored notebooks are compared cell by cell. MPLBACKEND would replace the notebooks' own backend.
     env = {k: v for k, v in os.environ.items() if k != "MPLBACKEND"} | environment.NOTEBOOK_VARIABLES
     command = [
@@ -39,7 +46,7 @@ def test(args):
         "--doctest-modules",
         "--nbval",
         "--nbval-current-env",
-        *(args.rest or folders),
+        *words,
     ]
     return subprocess.call(command, cwd=environment.root(), env=env)
 
@@ -79,7 +86,7 @@ def diff_lock(args):
 
 def lock(args):
     """resolve pyproject.toml into requirements.lock (needs uv)"""
-    environment.write_lock()
+    environment.write_lock(args.rest)
 
 
 def conda(args):
@@ -97,6 +104,8 @@ def help(args):
 VERBS = (run, test, lab, present, build, bench, setup, doctor, diff_lock, lock, conda, help)
 # These need nothing but the standard library.
 _BARE = (help, lock, conda)
+# These hand all further words on to the program behind them.
+_HANDING_ON = (test, lab, bench, lock)
 
 
 def _word(verb):
@@ -128,10 +137,15 @@ def main(argv=None):
             sub.add_argument("old", help="a requirements.lock")
             sub.add_argument("new", help="another")
             sub.add_argument("stem", nargs="?", help="one lesson (default: all)")
-        if verb in (test, lab, bench, lock):
-            sub.add_argument("rest", nargs=argparse.REMAINDER, help="handed on")
-    args = parser.parse_args(argv)
+        if verb in _HANDING_ON:
+            sub.usage = f"python -m crmlab {_word(verb)} [words that are handed on]"
+    args, rest = parser.parse_known_args(argv)
     call = getattr(args, "call", help)
+    if call in _HANDING_ON:
+        rest = argv[1:]  # as they stand, in their order
+    elif rest:
+        parser.error(f"{_word(call)} does not know {' '.join(rest)}")
+    args.rest = rest
     try:
         if call not in _BARE:
             python = environment.ready_python(mend=call is not doctor)

@@ -303,3 +303,17 @@ def test_diff_lock_reports_packages_and_numbers(course, capsys, monkeypatch):
     assert "x: 1 -> 2" in said and "01_a: 1 numbers moved" in said and "0.5 -> 0.6" in said
     with pytest.raises(environment.SetupError, match="no lock"):
         difflock.run(course.root / "none.lock", course.root / "new.lock")
+
+
+def test_words_are_handed_on_as_they_stand(monkeypatch, capsys):
+    from crmlab import __main__
+
+    calls = []
+    monkeypatch.setattr(__main__.subprocess, "call", lambda command, **_: calls.append(command) or 0)
+    assert __main__.main(["test", "-q", "-k", "wilson", "tests/test_check.py"]) == 0
+    assert calls[-1][-4:] == ["-q", "-k", "wilson", "tests/test_check.py"] and "notebooks" not in calls[-1]
+    __main__.main(["test", "-k", "wilson"])
+    assert calls[-1][-3:] == ["exercises/solutions", "-k", "wilson"]
+    with pytest.raises(SystemExit):
+        __main__.main(["run", "--jbos", "3"])
+    assert "run does not know --jbos 3" in capsys.readouterr().err

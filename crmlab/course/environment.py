@@ -85,8 +85,8 @@ def set_up(venv, lock=None):
     stamp.write_text(wanted, encoding="utf-8")
 
 
-def write_lock():
-    """Resolve pyproject.toml for every platform into requirements.lock, with hashes."""
+def write_lock(words=()):
+    """Resolve pyproject.toml for every platform into requirements.lock, with hashes; further words go to uv."""
     command = [
         sys.executable,
         "-m",
@@ -104,7 +104,7 @@ def write_lock():
         "--quiet",
         "--output-file",
         "requirements.lock",
-        *sys.argv[2:],
+        *words,
     ]
     if subprocess.run(command, cwd=root()).returncode:
         raise SetupError("the lock was not written. It takes uv: python -m pip install uv")
