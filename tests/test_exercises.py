@@ -41,8 +41,7 @@ def test_broken_marks_are_refused_with_their_place(source, says):
         exercises.student_version(notebook_of("x = 1", source), "demo")
 
 
-def test_nbgrader_reads_the_same_marks():
-    # Its rule: case-insensitive marks anywhere in the line. Ours must take away the same lines.
+def test_the_marks_of_nbgrader_have_more_hashes():
     source = "### BEGIN SOLUTION\nanswer = 42\n### END SOLUTION"
     (cell,) = exercises.student_version(notebook_of(source), "demo").cells
     assert "42" not in cell.source

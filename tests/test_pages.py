@@ -2,6 +2,8 @@
 
 import re
 
+from crmlab.course import pages
+
 
 def test_every_page_opens_without_a_network(site, open_page):
     pages = sorted(path for path in site.rglob("*.html") if not {"_static", "reveal.js"} & set(path.parts))
@@ -70,3 +72,24 @@ def test_citations_are_linked_to_the_references(site):
     text = (site / "lessons" / "05_retention.html").read_text(encoding="utf-8")
     assert re.search(r'href="\.\./references\.html#[^"]+"', text)
     assert "{cite" not in text
+
+
+def test_what_pages_and_decks_depend_on_makes_them_stale(tmp_path):
+    for name in (
+        "requirements.lock",
+        "crmlab/module.py",
+        "crmlab/course/templates/deck.css",
+        "build/site-src/index.md",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("one")
+    seen = {pages._fingerprint(tmp_path, tmp_path / "build" / "site-src")}
+    for name in (
+        "requirements.lock",
+        "crmlab/module.py",
+        "crmlab/course/templates/deck.css",
+        "build/site-src/index.md",
+    ):
+        (tmp_path / name).write_text("two")
+        seen.add(pages._fingerprint(tmp_path, tmp_path / "build" / "site-src"))
+    assert len(seen) == 5

@@ -1,6 +1,7 @@
 """The pages: a Sphinx site from the executed notebooks, the data cards and the docstrings; it works from `file:`."""
 
 import hashlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,8 @@ def build():
     wanted = _fingerprint(root, source)
     if first.exists() and stamp.exists() and stamp.read_text() == wanted:
         return first
+    # Everything is made anew (it takes ten seconds): no page of a lesson that is gone stays behind.
+    shutil.rmtree(site, ignore_errors=True)
     command = [
         sys.executable,
         "-m",
@@ -56,7 +59,7 @@ def build():
 
 
 def _assemble(root, source):
-    """Copy what changed and take away what is gone, so that Sphinx reads again only what it must."""
+    """Make the folder of sources what it should be: copy what changed and take away what is gone."""
     wanted = {
         file.relative_to(root / "docs"): file.read_bytes()
         for file in sorted((root / "docs").rglob("*"))
@@ -102,7 +105,7 @@ def _fingerprint(root, source):
     digest = hashlib.sha256()
     for file in [
         root / "requirements.lock",
-        *sorted((root / "crmlab").rglob("*.py")),
+        *sorted(f for f in (root / "crmlab").rglob("*") if f.is_file() and f.suffix != ".pyc"),  # templates too
         *sorted(f for f in source.rglob("*") if f.is_file()),
     ]:
         digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes())
