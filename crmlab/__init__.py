@@ -13,7 +13,17 @@ import importlib
 
 __version__ = "0.1.0"
 
-_MODULES = ("counting", "course", "datasets", "likelihood", "retention", "simulate", "style", "tables")
+_MODULES = (
+    "counting",
+    "course",
+    "datasets",
+    "likelihood",
+    "replications",
+    "retention",
+    "simulate",
+    "style",
+    "tables",
+)
 __all__ = ["__version__", *_MODULES]
 
 

@@ -13,6 +13,7 @@ In reading order: customers' buying (``customer_summary``, ``summary_counts``, `
 import pandas as pd
 
 from crmlab import tables
+from crmlab.arguments import one_of
 
 __all__ = [
     "customer_summary",
@@ -93,9 +94,9 @@ def customer_summary(
     >>> len(summary), int(summary["frequency"].sum()), int((summary["frequency"] == 0).sum())
     (2357, 2457, 1411)
     """
-    _choice("unit", unit, _DAYS)
-    _choice("merge", merge, ("day", "order", "none"))
-    _choice("recency", recency, ("at_last", "since_last"))
+    one_of("unit", unit, _DAYS)
+    one_of("merge", merge, ("day", "order", "none"))
+    one_of("recency", recency, ("at_last", "since_last"))
     table = _checked(log, "transactions")
     until = _last_day(table, observed_until)
     customers = _customers(table if observed_until is None else table.filter(table.date <= until), merge)
@@ -200,7 +201,7 @@ def cohort_triangle(log, period="month"):
     0 1997-01-01             0       2357    2357
     1 1997-01-01             1       2357     524
     """
-    _choice("period", period, [name for name in _TRUNCATE if name != "day"])
+    one_of("period", period, [name for name in _TRUNCATE if name != "day"])
     table = _checked(log, "transactions")
     visits = table.select("customer_id", begin=table.date.truncate(_TRUNCATE[period])).distinct()
     firsts = visits.group_by("customer_id").aggregate(cohort=visits.begin.min())
@@ -331,7 +332,7 @@ def survivor_triangle(contracts, period="year", observed_until=None):
     """
     import ibis
 
-    _choice("period", period, [name for name in _TRUNCATE if name != "day"])
+    one_of("period", period, [name for name in _TRUNCATE if name != "day"])
     table, until = _tenures(contracts, period, observed_until)
     table = table.mutate(
         cohort=table.start.truncate(_TRUNCATE[period]), followed=_completed(table.start, until, period)
@@ -502,7 +503,7 @@ def histories(data, unit="month", observed_until=None):
         stays = stays.mutate(item=_padded(stays.entered) + "-" + _padded(stays["left"]) + " " + stays.phase + moved)
         customers = stays.group_by("customer_id").aggregate(history=stays.item.collect())
         return _count(customers.select(history=customers.history.sort().join(", ")), ["history"])
-    _choice("unit", unit, _TRUNCATE)
+    one_of("unit", unit, _TRUNCATE)
     table = data.table
     until = _last_day(table, observed_until)
     table = table.filter(table.date <= until)
@@ -616,7 +617,7 @@ def _observed(table, given):
 
 
 def _tenures(contracts, unit, observed_until):
-    _choice("unit", unit, _TRUNCATE)
+    one_of("unit", unit, _TRUNCATE)
     table = _checked(contracts, "contracts")
     until = _observed(table, observed_until)
     lost = table.end.notnull()
@@ -627,8 +628,8 @@ def _tenures(contracts, unit, observed_until):
 def _stays(episodes, unit, clock, observed_until):
     import ibis
 
-    _choice("unit", unit, _TRUNCATE)
-    _choice("clock", clock, ("phase", "customer", "calendar"))
+    one_of("unit", unit, _TRUNCATE)
+    one_of("clock", clock, ("phase", "customer", "calendar"))
     stays = _checked(episodes, "episodes")
     until = _observed(stays, observed_until)
     if clock == "calendar":
@@ -641,8 +642,3 @@ def _stays(episodes, unit, clock, observed_until):
     left = ibis.coalesce(_begun(stays.origin, stays.end, unit), _completed(stays.origin, until, unit))
     # A stay that begins late in the last period observed would else end before it began.
     return stays.mutate(left=ibis.greatest(left, stays.entered))
-
-
-def _choice(name, value, choices):
-    if value not in choices:
-        raise ValueError(f"{name}= is one of {', '.join(map(repr, choices))}; got {value!r}.")

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import optimize, special
 
 from crmlab import counting, style, tables
+from crmlab.arguments import one_of
 from crmlab.likelihood import LikelihoodResult, normal_quantile, warn_boundary
 
 __all__ = [
@@ -101,8 +102,8 @@ def repeat_share(
     0    1997       2357        397  0.168  0.154  0.184
     1    1998        515        138  0.268  0.232  0.308
     """
-    _choice("window", window, ("year", "cumulative"))
-    _choice("base", base, ("active", "ever"))
+    one_of("window", window, ("year", "cumulative"))
+    one_of("base", base, ("active", "ever"))
     if isinstance(at_least, bool) or not isinstance(at_least, (int, np.integer)) or at_least < 1:
         raise ValueError(f"at_least= is a whole number of purchases, 1 or more; got {at_least!r}.")
     if group in ("customer_id", "date"):
@@ -208,7 +209,7 @@ def cohort_triangle(log, period="month", customer="customer_id", date="date"):
     1  1997Q1             1       2357     524  0.222
     2  1997Q1             2       2357     418  0.177
     """
-    _choice("period", period, _PERIODS)
+    one_of("period", period, _PERIODS)
     checked = tables.transactions(log, customer, date, amount=None)
     counts = counting.cohort_triangle(checked, period).to_pandas()
     age = f"age_{period}s"
@@ -314,7 +315,7 @@ def survivor_triangle(contracts, period="year", observed_until=None, customer="c
     1   2023          1          3          2  0.666667
     2   2023          2          3          1  0.333333
     """
-    _choice("period", period, _PERIODS)
+    one_of("period", period, _PERIODS)
     # Dates after observed_until are refused below, by a message that names it.
     latest = None if observed_until is None else pd.Timestamp.max
     checked = tables.contracts(contracts, customer, start, end, latest=latest)
@@ -571,7 +572,7 @@ class SurvivalFit(LikelihoodResult):
         -------
         matplotlib.axes.Axes
         """
-        _choice("what", what, ("survival", "retention_rate"))
+        one_of("what", what, ("survival", "retention_rate"))
         ax = style.axes(ax)
         survivors = np.append(1, np.cumprod(1 - self.renewals["lost"] / self.renewals["at_risk"]))
         seen = len(survivors)
@@ -882,8 +883,3 @@ def _age_column(triangle):
 
 def _offset(period, count):
     return pd.DateOffset(**{"months": 3 * count} if period == "quarter" else {period + "s": count})
-
-
-def _choice(name, value, choices):
-    if value not in choices:
-        raise ValueError(f"{name}= is one of {', '.join(map(repr, choices))}; got {value!r}.")

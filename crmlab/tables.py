@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from crmlab import sources
+from crmlab.arguments import one_of
 from crmlab.sources import connect
 
 __all__ = ["transactions", "contracts", "episodes", "responses", "connect", "Checked"]
@@ -186,9 +187,9 @@ def transactions(
       keep: 1 zero amounts
       columns: customer_id (who), date (when), amount (paid)
     """
-    _policy("missing_customers", missing_customers, ("refuse", "drop"))
+    one_of("missing_customers", missing_customers, ("refuse", "drop"))
     for name, value in (("returns", returns), ("zero_amounts", zero_amounts), ("duplicates", duplicates)):
-        _policy(name, value, ("refuse", "drop", "keep"))
+        one_of(name, value, ("refuse", "drop", "keep"))
     given = {"customer_id": customer, "date": date} | _optional(amount=amount, order_id=order) | _further(also)
     door = _Door("a purchase log", "transactions", data, given, encoding, connection, duplicates)
     if door.passed:
@@ -258,8 +259,8 @@ def contracts(
     >>> tables.contracts(rows).table.end.count().to_pandas()
     1
     """
-    _policy("missing_customers", missing_customers, ("refuse", "drop"))
-    _policy("duplicates", duplicates, ("refuse", "drop", "keep"))
+    one_of("missing_customers", missing_customers, ("refuse", "drop"))
+    one_of("duplicates", duplicates, ("refuse", "drop", "keep"))
     given = {"customer_id": customer, "start": start, "end": end} | _further(also)
     door = _Door("a table of contracts", "contracts", data, given, encoding, connection, duplicates)
     if door.passed:
@@ -334,8 +335,8 @@ def episodes(
     """
     import ibis
 
-    _policy("missing_customers", missing_customers, ("refuse", "drop"))
-    _policy("duplicates", duplicates, ("refuse", "drop", "keep"))
+    one_of("missing_customers", missing_customers, ("refuse", "drop"))
+    one_of("duplicates", duplicates, ("refuse", "drop", "keep"))
     given = {"customer_id": customer, "phase": phase, "start": start, "end": end}
     given |= _optional(next_phase=next_phase) | _further(also)
     door = _Door("a table of phases", "episodes", data, given, encoding, connection, duplicates)
@@ -424,9 +425,9 @@ def responses(
       left out: 1 missing ratings
       columns: customer_id, satisfaction, stayed
     """
-    _policy("missing_customers", missing_customers, ("refuse", "drop"))
-    _policy("missing_ratings", missing_ratings, ("refuse", "drop", "keep"))
-    _policy("duplicates", duplicates, ("refuse", "drop", "keep"))
+    one_of("missing_customers", missing_customers, ("refuse", "drop"))
+    one_of("missing_ratings", missing_ratings, ("refuse", "drop", "keep"))
+    one_of("duplicates", duplicates, ("refuse", "drop", "keep"))
     rated = _further(ratings)
     given = {"customer_id": customer} | rated | _further(also)
     door = _Door("a table of answers", "responses", data, given, encoding, connection, duplicates)
@@ -451,11 +452,6 @@ def _further(also):
         if name in taken:
             raise ValueError(f"a further column cannot be named {name!r}, which has another use here; rename it.")
     return {name: name for name in names}
-
-
-def _policy(name, value, choices):
-    if value not in choices:
-        raise ValueError(f"{name}= is one of {', '.join(map(repr, choices))}; got {value!r}.")
 
 
 class _Door:

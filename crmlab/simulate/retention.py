@@ -1,4 +1,4 @@
-"""Generated data with known truth: what an estimator should find, so that one can see whether it does."""
+"""Generated contracts and shops: the retention lesson's data with known truth."""
 
 import numpy as np
 import pandas as pd
