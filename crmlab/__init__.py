@@ -19,6 +19,7 @@ _MODULES = (
     "datasets",
     "likelihood",
     "replications",
+    "resampling",
     "retention",
     "simulate",
     "style",

@@ -21,6 +21,7 @@ __all__ = [
     "calibration_holdout",
     "cohort_triangle",
     "repeat_counts",
+    "window_counts",
     "tenure_counts",
     "survivor_triangle",
     "person_periods",
@@ -266,6 +267,57 @@ def repeat_counts(log, at_least=3, count_first=False, group=None):
         so_far=years.counted.sum().over(ibis.cumulative_window(group_by="customer_id", order_by="year")) >= at_least,
     )
     return _count(years, ["year", "next_year", "in_year", "so_far", *(["group", "group_after"] if group else [])])
+
+
+def window_counts(log, bought, began=None, repeated=None, at_least=3, count_first=False):
+    """How many customers bought in which windows of time; see `crmlab.retention.compare_definitions`.
+
+    Parameters
+    ----------
+    log : Checked or data that `crmlab.tables.transactions` takes
+    bought : dict of str to (date, date)
+        Windows by name, first and last day, in which at least one purchase counts.
+    began : dict of str to (date, date), optional
+        Windows in which the customer's first purchase counts.
+    repeated : dict of str to (date, date), optional
+        Windows in which at least `at_least` purchases (customer-days) count.
+    at_least : int
+        Purchases that make a repeater.
+    count_first : bool
+        Whether a customer's very first purchase counts as one of those.
+
+    Returns
+    -------
+    ibis.Table
+        One row a case: a column a window (True if the customer did), ``customers``.
+
+    Examples
+    --------
+    >>> from crmlab import counting, datasets
+    >>> halves = {"first": ("1997-01-01", "1997-06-30"), "second": ("1997-07-01", "1997-12-31")}
+    >>> counting.window_counts(datasets.load("cdnow_sample"), bought=halves).to_pandas()
+       first  second  customers
+    0   True   False       1700
+    1   True    True        657
+    """
+    import ibis
+
+    table = _checked(log, "transactions")
+    days = table.select("customer_id", "date").distinct()
+    # As dates again: a backend may hand the days over as moments.
+    days = days.mutate(date=days.date.cast("date"))
+    first = days.group_by("customer_id").aggregate(first=days.date.min())
+    days = days.join(first, "customer_id")
+
+    def within(date, window):
+        begin, end = (ibis.date(str(_day(day).date())) for day in window)
+        return (date >= begin) & (date <= end)
+
+    flags = {name: within(days.date, window).any() for name, window in bought.items()}
+    flags |= {name: within(days["first"], window).any() for name, window in (began or {}).items()}
+    counts = ibis.literal(True) if count_first else days.date > days["first"]
+    flags |= {name: (within(days.date, window) & counts).sum() >= at_least for name, window in (repeated or {}).items()}
+    return _count(days.group_by("customer_id").aggregate(**flags), list(flags))
 
 
 def tenure_counts(contracts, unit="month", observed_until=None, by=()):

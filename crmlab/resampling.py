@@ -1,0 +1,106 @@
+"""Bootstrap intervals of anything that is computed from a fit, with the customer as the unit that is drawn."""
+
+import contextlib
+import warnings
+
+import numpy as np
+import pandas as pd
+
+from crmlab.arguments import one_of
+from crmlab.likelihood import BoundaryWarning, normal_quantile
+
+__all__ = ["bootstrap"]
+
+
+def bootstrap(fit, statistic, n=1000, level=0.95, kind="percentile", seed=0):
+    """Interval of a statistic of a fit, by fitting again to customers drawn with replacement.
+
+    A customer is drawn with all that is known of it, so what belongs together stays together. The draws are made on the
+    counts of equal customers, so the cost does not grow with their number.
+
+    Parameters
+    ----------
+    fit : result with a ``refit(rng)``
+        Such as the fits of `crmlab.retention`.
+    statistic : callable
+        Takes a fit; gives a number, a Series or a sequence of numbers: ``lambda fit: fit.survival([5, 10])``.
+    n : int, default 1000
+        Replicates.
+    level : float, default 0.95
+        Confidence level.
+    kind : {"percentile", "basic"}
+        Percentile: between quantiles of the replicates. Basic: the same quantiles mirrored at the estimate, which undoes a
+        bias of the replicates but may leave the range of the statistic.
+    seed : int or numpy.random.Generator, default 0
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed as the statistic: ``estimate``, ``std_error``, ``lower``, ``upper``. ``.attrs["replicates"]`` holds all
+        replicates, ``.attrs["failed"]`` how many samples could not be fitted and were left out.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or more than a tenth of the samples cannot be fitted.
+
+    References
+    ----------
+    A. C. Davison and D. V. Hinkley (1997), *Bootstrap Methods and their Application*, Cambridge University Press.
+
+    Examples
+    --------
+    >>> import crmlab
+    >>> fit = crmlab.retention.fit_sbg([1000, 869, 743, 653, 593, 551, 517, 491])
+    >>> crmlab.resampling.bootstrap(fit, lambda fit: fit.survival([8, 12]), n=200).round(2)
+         estimate  std_error  lower  upper
+    age
+    8        0.46       0.02   0.43   0.49
+    12       0.38       0.02   0.35   0.42
+    """
+    normal_quantile(level)
+    one_of("kind", kind, ("percentile", "basic"))
+    estimate = statistic(fit)
+    index = estimate.index if isinstance(estimate, pd.Series) else pd.RangeIndex(np.size(estimate))
+    values = np.atleast_1d(np.asarray(estimate, dtype=float))
+
+    def draw(rng):
+        with quietly():
+            return np.atleast_1d(np.asarray(statistic(fit.refit(rng)), dtype=float))
+
+    drawn, failed = replicate(draw, n, seed)
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    if kind == "basic":
+        low, high = 2 * values - high, 2 * values - low
+    found = pd.DataFrame(
+        {"estimate": values, "std_error": drawn.std(axis=0, ddof=1), "lower": low, "upper": high}, index
+    )
+    found.attrs.update(replicates=drawn, failed=failed, kind=kind)
+    return found
+
+
+def replicate(draw, n, seed):
+    """`n` draws with random numbers of their own each, and how many failed; a bar shows in a terminal."""
+    from tqdm import tqdm  # here, since it is only needed for long work
+
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 2:
+        raise ValueError(f"a bootstrap takes a whole number of replicates, 2 or more; got {n!r}.")
+    drawn, failures = [], []
+    for rng in tqdm(np.random.default_rng(seed).spawn(n), desc="bootstrap", delay=2, disable=None, leave=False):
+        try:
+            drawn.append(draw(rng))
+        except ValueError as error:  # a sample that cannot be fitted, such as one in which nobody left
+            failures.append(error)
+    if len(failures) > n / 10:
+        raise ValueError(
+            f"{len(failures)} of {n} samples could not be fitted, the first because: {failures[0]} The data are too few for a bootstrap."
+        )
+    return np.array(drawn), len(failures)
+
+
+@contextlib.contextmanager
+def quietly():
+    """Without the warnings of samples that lie on an edge: there are always some."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BoundaryWarning)
+        yield
