@@ -114,7 +114,7 @@ def test_tries_and_progress_are_counted():
     assert exercise.check("4", "disprove").right == 0  # a right answer that is made wrong again no longer counts
     with pytest.raises(ValueError, match="no question '9'; there are: 1, 2, 3, 4"):
         exercise.check("9", 1)
-    with pytest.raises(ValueError, match="no exercise '99_none'; there are: 05_retention"):
+    with pytest.raises(ValueError, match="no exercise '99_none'; there are: .*05_retention"):
         Exercise("99_none")
 
 
@@ -129,7 +129,7 @@ def test_a_student_who_changes_the_data_is_checked_against_the_true_ones():
 def test_feedback_shows_itself_as_text_as_html_and_to_programs():
     bundle = Exercise("05_retention").check("4", "prove")._repr_mimebundle_()
     for form in ("text/plain", "text/html"):
-        assert "Not yet" in bundle[form] and "Hint" in bundle[form] and "0 of 4" in bundle[form]
+        assert "Not yet" in bundle[form] and "Hint" in bundle[form] and "0 of 7" in bundle[form]
     assert bundle[MIME] == {"question": "4", "verdict": "mistake"}
     assert (
         "right"

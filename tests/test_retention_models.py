@@ -380,7 +380,7 @@ class TestEdges:
         assert fit.params["c"] == pytest.approx(1.5, abs=0.02) and np.isinf(fit.params["alpha"])
         assert fit.survival(5) == pytest.approx(survival[5], abs=0.005)
         assert fit.survival([5], level=0.95)[["lower", "upper"]].isna().all(axis=None)
-        found = resampling.bootstrap(fit, lambda fit: fit.survival([5]), n=40)
+        found = resampling.bootstrap(fit, lambda fit: fit.survival([5]), n=20)
         assert found.loc[5, "lower"] <= fit.survival(5) <= found.loc[5, "upper"]
 
     def test_one_segment(self):

@@ -157,8 +157,8 @@ class TestSplit:
 
 
 def test_generated_contracts_with_a_change_of_age_follow_the_bdw_model():
-    table = simulate.contracts(60_000, alpha=0.8, beta=2.0, c=1.5, seed=3)
+    table = simulate.contracts(20_000, alpha=0.8, beta=2.0, c=1.5, seed=3)
     alive = retention.survivor_triangle(table, observed_until="2025-12-31")
     truth = retention.BDWFit.at(alpha=0.8, beta=2.0, c=1.5)
     expected = truth.survival(alive["age_years"])
-    assert alive["share"].to_numpy() == pytest.approx(expected.to_numpy(), abs=4 * np.sqrt(0.25 / 60_000))
+    assert alive["share"].to_numpy() == pytest.approx(expected.to_numpy(), abs=4 * np.sqrt(0.25 / 20_000))

@@ -232,7 +232,7 @@ class Exercise:
     >>> exercise = Exercise("05_retention")
     >>> exercise.check("1", None)
     Question 1. No answer yet. Expected: a share between 0 and 1, to three decimals.
-    [----] 0 of 4 questions right so far
+    [-------] 0 of 7 questions right so far
     """
 
     def __init__(self, stem, student=""):

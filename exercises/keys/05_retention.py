@@ -1,19 +1,58 @@
 """The key of the retention exercise."""
 
+import warnings
+
 import pandas as pd
+from scipy import stats
 
 from crmlab import retention, simulate
 from crmlab.course.check import Key
+from crmlab.likelihood import BoundaryWarning
 
 key = Key("05_retention")
 
 
 @key.data
 def data(rng):
-    log = simulate.shop(customers=int(rng.integers(500, 700)), start="2024-01-01", years=2, seed=rng)
+    log = _shop(rng)
     table = simulate.contracts(2000, alpha=rng.uniform(0.5, 0.9), beta=rng.uniform(1.0, 3.0), seed=rng)
     triangle = retention.survivor_triangle(table, observed_until="2025-12-31").head(7)
-    return {"log": log, "alive": pd.Series(triangle["survivors"].to_numpy(), index=triangle["age_years"], name="alive")}
+    alive = pd.Series(triangle["survivors"].to_numpy(), index=triangle["age_years"], name="alive")
+    firm = pd.Series(
+        {
+            "rate": rng.integers(70, 93) / 100,
+            "margin": float(rng.integers(20, 80)),
+            "discount": rng.integers(5, 13) / 100,
+        }
+    )
+    return {"log": log, "alive": alive, "office": _office(rng), "firm": firm}
+
+
+def _shop(rng):
+    """A shop in which the quarters around the one asked for, and the next cohort, have other shares than it."""
+    while True:
+        log = simulate.shop(customers=int(rng.integers(500, 700)), start="2024-01-01", years=2, seed=rng)
+        activity = retention.cohort_triangle(log, period="quarter").set_index(["cohort", "age_quarters"])["share"]
+        asked, *others = (activity[key] for key in [("2024Q1", 3), ("2024Q1", 2), ("2024Q1", 4), ("2024Q2", 3)])
+        if min(abs(asked - other) for other in others) > 0.002:
+            return log
+
+
+def _office(rng):
+    """Survivors of a small line of business whose customers differ a little, so that the test of it is a close call."""
+    while True:
+        churn = rng.beta(5, 20, 400)
+        renewals = rng.geometric(churn)
+        office = pd.Series([int((renewals > age).sum()) for age in range(7)], name="office").rename_axis("age_years")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", BoundaryWarning)
+            statistic = _test({"office": office}).statistic
+        if 0.5 < statistic < 6:
+            return office
+
+
+def _test(data):
+    return retention.likelihood_ratio(retention.fit_geometric(data["office"]), retention.fit_sbg(data["office"]))
 
 
 def _repeat_share(data, year=2025, **rule):
@@ -140,3 +179,121 @@ def _(data):
 )
 def _(data):
     return "disprove"
+
+
+def _left(data, fit=retention.fit_sbg, made=3, discount=0.1, **when):
+    return 100 * fit(data["alive"]).residual_lifetime(made, discount, **when)
+
+
+@key.question(
+    "5",
+    expects="an amount of money, to two decimals",
+    within=0.005,
+    hint="fit_sbg(alive) gives a fit; its residual_lifetime(renewals, discount) counts payments of 1.",
+    explanation="A hundred for each discounted payment still expected of a customer who has renewed three times.",
+)
+def residual(data):
+    return _left(data)
+
+
+@residual.mistake(
+    "This is the value of a new customer. One who has renewed three times is likelier to stay: renewals=3."
+)
+def _(data):
+    return _left(data, made=0)
+
+
+@residual.mistake(
+    "You used one constant rate (fit_geometric), under which a customer of three renewals is like a new one."
+)
+def _(data):
+    return _left(data, fit=retention.fit_geometric)
+
+
+@residual.mistake(
+    "You put the next payment a year away. It falls due now, so it is not discounted: next_payment='now'."
+)
+def _(data):
+    return _left(data, next_payment="after_one_period")
+
+
+@residual.mistake("This counts payments, not money: each of them is 100.")
+def _(data):
+    return _left(data) / 100
+
+
+@key.question(
+    "6",
+    expects="a p-value between 0 and 1, to three decimals",
+    hint="likelihood_ratio(fit_geometric(office), fit_sbg(office)) has the p_value, and says in null what it compared with.",
+    explanation="One constant rate lies at the edge of the sBG model, so half of the null distribution is a zero.",
+)
+def p_value(data):
+    return _test(data).p_value
+
+
+@p_value.mistake(
+    "You compared with chi-square of one degree of freedom. One constant rate lies on the edge of the sBG model: without heterogeneity half of all samples give a statistic of 0, so the p-value is half of that."
+)
+def _(data):
+    return stats.chi2.sf(_test(data).statistic, 1)
+
+
+@p_value.mistake(
+    "You compared with chi-square of two degrees of freedom. The sBG model has one parameter more, not two."
+)
+def _(data):
+    return stats.chi2.sf(_test(data).statistic, 2)
+
+
+@p_value.mistake(
+    "This is the statistic. The question asks how probable one as large would be if all customers were alike."
+)
+def _(data):
+    return _test(data).statistic
+
+
+@p_value.mistake(
+    "This is half the statistic: the gain in log-likelihood. The question asks for the p-value of the test."
+)
+def _(data):
+    return _test(data).statistic / 2
+
+
+def _worth(data, points=0.05, discount=None):
+    firm = data["firm"]
+    discount = firm["discount"] if discount is None else discount
+    return retention.profit_curve([firm["rate"]], margin=firm["margin"], discount=discount, points=points).iloc[0]
+
+
+@key.question(
+    "7",
+    expects="an amount of money, to two decimals",
+    within=0.005,
+    hint="profit_curve([rate], margin=, discount=, points=0.05) has a column break_even.",
+    explanation="What five points add to a customer's value, spread over the discounted years that it stays.",
+)
+def break_even(data):
+    return _worth(data)["break_even"]
+
+
+@break_even.mistake(
+    "This is the whole gain in a customer's value. The programme costs money every year that the customer stays: take break_even."
+)
+def _(data):
+    return _worth(data)["gain"]
+
+
+@break_even.mistake("This is what one point may cost. The programme brings five: points=0.05.")
+def _(data):
+    return _worth(data, points=0.01)["break_even"]
+
+
+@break_even.mistake("You left out the discount: discount=0. Margins far away count less.")
+def _(data):
+    return _worth(data, discount=0)["break_even"]
+
+
+@break_even.mistake("This is a share of the margin. The question asks for money: pass the firm's margin.")
+def _(data):
+    return _worth(data)["break_even"] / data["firm"]["margin"]
