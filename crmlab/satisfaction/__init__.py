@@ -1,0 +1,1 @@
+from crmlab.satisfaction.ordered import OrderedFit, fit_ordered, proportional_odds_test
