@@ -608,7 +608,13 @@ def count_cases(formula, data, weights=None):
     0       1      5        2.0
     1       0      4        1.0
     """
-    response, columns = _needed(formula)
+    _, columns = _needed(formula)
+    return count_columns(columns, data, weights)
+
+
+def count_columns(columns, data, weights=None):
+    """The distinct rows of some columns and how many customers share each; see `count_cases`."""
+    columns = list(dict.fromkeys(columns))
     if isinstance(data, tables.Checked):
         if weights is not None:
             raise ValueError("weights= is for tables of counts: checked answers are counted here, one customer a row.")
@@ -625,11 +631,6 @@ def count_cases(formula, data, weights=None):
     for name in [*columns, *([weights] if weights else [])]:
         if name not in data.columns:
             raise ValueError(f"column {name!r} is not in the data; there are: {', '.join(map(str, data.columns))}.")
-    if weights is None and "customers" not in columns and pd.api.types.is_numeric_dtype(data.get("customers", "")):
-        # The likely slip with a table of counts: every case would stand for one customer.
-        raise ValueError(
-            "the data have a column 'customers', as tables of counts do, and weights= is not given. Fix: weights='customers' if it counts them; else drop the column."
-        )
     if not len(data):
         raise ValueError("the data have no rows.")
     for name in columns:
@@ -637,23 +638,36 @@ def count_cases(formula, data, weights=None):
         if pd.api.types.is_float_dtype(data[name]):
             missing |= np.isinf(data[name].astype(float))
         _refuse(data, name, missing, "missing or infinite: fill them in, or leave these rows out and say so")
+    if weights in columns:
+        raise ValueError(f"column {weights!r} is both in the formula and weights=: it cannot be counted by itself.")
+    count = row_counts(data, weights, columns)
     if weights is None:
         cases = data.groupby(columns, observed=True, sort=False).size().rename("_count").reset_index()
     else:
-        if weights in columns:
-            raise ValueError(f"column {weights!r} is both in the formula and weights=: it cannot be counted by itself.")
-        column = pd.to_numeric(data[weights], errors="coerce").astype(float)
-        wrong = ~np.isfinite(column) | (column < 0) | (column != np.floor(column))
-        fix = (
-            "weights are counts of customers, whole numbers of 0 or more. Sampling weights need other errors than these"
-        )
-        _refuse(data, weights, wrong, fix)
-        kept = data.loc[column > 0, columns].assign(_count=column[column > 0])
-        if not len(kept):
-            raise ValueError(f"column {weights!r}: all {len(data):,} weights are 0, so there is no customer.")
+        kept = data.loc[count > 0, columns].assign(_count=count[count > 0])
         cases = kept.groupby(columns, observed=True, sort=False)["_count"].sum().reset_index()
     count = cases.pop("_count").to_numpy(dtype=float)
     return cases, count
+
+
+def row_counts(data, weights=None, columns=()):
+    """How many customers each row stands for: 1, or the whole numbers of the column `weights`; refuses what is no count."""
+    if weights is None:
+        if "customers" not in columns and "customers" in data and pd.api.types.is_numeric_dtype(data["customers"]):
+            # The likely slip with a table of counts: every case would stand for one customer.
+            raise ValueError(
+                "the data have a column 'customers', as tables of counts do, and weights= is not given. Fix: weights='customers' if it counts them; else drop the column."
+            )
+        return np.ones(len(data))
+    if weights not in data.columns:
+        raise ValueError(f"column {weights!r} is not in the data; there are: {', '.join(map(str, data.columns))}.")
+    column = pd.to_numeric(data[weights], errors="coerce").astype(float)
+    wrong = ~np.isfinite(column) | (column < 0) | (column != np.floor(column))
+    fix = "weights are counts of customers, whole numbers of 0 or more. Sampling weights need other errors than these"
+    _refuse(data, weights, wrong, fix)
+    if not (column > 0).any():
+        raise ValueError(f"column {weights!r}: all {len(data):,} weights are 0, so there is no customer.")
+    return column.to_numpy()
 
 
 def _needed(formula):

@@ -75,6 +75,7 @@ def fit_ordered(formula, data, weights=None, link="logit", levels=None):
     >>> housing = datasets.load("housing")
     >>> fit = satisfaction.fit_ordered("satisfaction ~ influence + type + contact", housing, weights="tenants")
     >>> fit.params.round(3).to_dict()
+    {'influence[T.Medium]': 0.566, 'influence[T.High]': 1.289, 'type[T.Apartment]': -0.572, 'type[T.Atrium]': -0.366, 'type[T.Terrace]': -1.091, 'contact[T.High]': 0.36, 'Low|Medium': -0.496, 'Medium|High': 0.691}
     """
     one_of("link", link, _MEANING)
     cases, count = count_cases(formula, data, weights)
@@ -295,6 +296,15 @@ def proportional_odds_test(fit):
     >>> housing = datasets.load("housing")
     >>> fit = satisfaction.fit_ordered("satisfaction ~ influence + type + contact", housing, weights="tenants")
     >>> satisfaction.proportional_odds_test(fit).round(3)
+                         Low|Medium  Medium|High   chi2  df  p_value
+    parameter
+    all columns                 NaN          NaN  8.534   6    0.201
+    influence[T.Medium]       0.601        0.536  0.317   1    0.573
+    influence[T.High]         1.243        1.304  0.197   1    0.658
+    type[T.Apartment]        -0.616       -0.528  0.468   1    0.494
+    type[T.Atrium]           -0.180       -0.487  2.805   1    0.094
+    type[T.Terrace]          -1.081       -1.111  0.031   1    0.860
+    contact[T.High]           0.430        0.313  1.286   1    0.257
     """
     levels, design = fit.levels, fit.design
     if len(levels) < 3 or not design.names:
@@ -357,7 +367,9 @@ def _levels(column, name, given):
         if len(set(levels)) != len(levels):
             raise ValueError(f"levels= names an answer twice: {levels!r}.")
         if strange := set(column) - set(levels):
-            raise ValueError(f"column {name!r} holds {sorted(map(str, strange))[0]!r}, which levels= does not name: {levels!r}.")
+            raise ValueError(
+                f"column {name!r} holds {sorted(map(str, strange))[0]!r}, which levels= does not name: {levels!r}."
+            )
         return levels
     if isinstance(column.dtype, pd.CategoricalDtype):
         if column.cat.ordered or len(column.cat.categories) == 2:
