@@ -7,6 +7,7 @@ every model with a formula goes through: it refuses what cannot be used, counts 
 Models of single concepts (`crmlab.satisfaction`) build on these; nothing here knows what the columns mean.
 """
 
+import functools
 import warnings
 from dataclasses import dataclass, field
 
@@ -96,8 +97,8 @@ def fit_linear(formula, data, weights=None, errors="robust"):
     root = np.sqrt(count)
     # By QR, which does not square the condition number as the normal equations do.
     q, r = np.linalg.qr(x * root[:, None])
-    params = linalg.solve_triangular(r, q.T @ (y * root))
-    inverse = linalg.solve_triangular(r, np.eye(parameters))
+    inverse = np.linalg.inv(r)
+    params = inverse @ (q.T @ (y * root))
     bread = inverse @ inverse.T
     residual = y - x @ params
     rest = float(count @ residual**2)
@@ -266,7 +267,7 @@ def simple_slopes(fit, focal, moderator, at=None, level=0.95):
     if at is None:
         at = _moderator_values(fit, moderator, parts)
     values = pd.Index(np.atleast_1d(np.asarray(at)), name=moderator)
-    if parts.levels is None and not np.issubdtype(values.dtype, np.number):
+    if parts.levels is None and not (np.issubdtype(values.dtype, np.number) or values.dtype == bool):
         raise ValueError(f"{moderator!r} is a number in this fit: at= takes numbers; got {list(values)!r}.")
     estimates, errors = np.transpose([parts.slope(value) for value in values])
     return _interval_table(pd.Series(estimates, values), errors, t_quantile(level, parts.df))
@@ -541,6 +542,8 @@ def _interaction(fit, focal, moderator):
 def _moderator_values(fit, moderator, parts):
     if parts.levels is not None and parts.levels[0] is not None:
         return parts.levels
+    if parts.levels is None and (known := getattr(getattr(fit, "design", None), "levels", {}).get(moderator)):
+        return known  # true and false, which a formula takes as 1 and 0
     cases = getattr(fit, "cases", None)
     if parts.levels is not None or cases is None or moderator not in cases:
         raise ValueError(
@@ -670,7 +673,9 @@ def row_counts(data, weights=None, columns=()):
     return column.to_numpy()
 
 
+@functools.lru_cache(maxsize=64)
 def _needed(formula):
+    """The answer and all columns of a formula."""
     import formulaic
 
     try:
@@ -685,7 +690,7 @@ def _needed(formula):
         raise ValueError(
             f"formula {formula!r}: before the tilde stands one column as it is; compute a new column for anything else."
         )
-    return answer[0], [*answer, *sorted(str(name) for name in parsed.rhs.required_variables if str(name) != answer[0])]
+    return answer[0], (*answer, *sorted(str(name) for name in parsed.rhs.required_variables if str(name) != answer[0]))
 
 
 def _refuse(data, name, wrong, fix):
@@ -735,7 +740,7 @@ class Design:
 
         response, columns = _needed(formula)
         right = formulaic.Formula(formula).rhs
-        if columns[1:] == []:
+        if not columns[1:]:
             matrix = pd.DataFrame({"Intercept": np.ones(len(cases))})
             spec = None
         else:
@@ -799,6 +804,10 @@ class Design:
         used = self.matrix[count > 0]
         if constant:
             used = used - used.mean(axis=0)
+        elif "Intercept" in self.names:
+            # A column that never changes is the constant again: it is named, not the constant.
+            alike = (used == used[0]).all(axis=0)
+            used = used * ~(alike & (np.array(self.names) != "Intercept"))
         size = np.sqrt((used**2).sum(axis=0))
         flat = [
             name
