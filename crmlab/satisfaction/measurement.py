@@ -227,7 +227,8 @@ def simex(fit, data, column, error_sd, lambdas=(0.5, 1.0, 1.5, 2.0), replicates=
 
     Notes
     -----
-    Errors follow Stefanski and Cook (1995): the fits' own covariance less the spread among replicates, extrapolated too. In R:
+    Errors follow Stefanski and Cook (1995): the fits' own covariance less the spread among replicates, extrapolated
+    too, and what the finite number of replicates adds. In R:
     ``simex::simex``.
 
     References
@@ -245,7 +246,7 @@ def simex(fit, data, column, error_sd, lambdas=(0.5, 1.0, 1.5, 2.0), replicates=
     >>> satisfaction.simex(line, cars, "satisfaction", error_sd=7).summary().round(2)
                   naive  estimate  std_error  lower  upper
     parameter
-    Intercept     10.74      2.35       2.84  -3.22   7.91
+    Intercept     10.74      2.35       2.86  -3.26   7.95
     satisfaction   0.53      0.66       0.04   0.57   0.75
     """
     one_of("extrapolation", extrapolation, ("quadratic", "rational", "linear"))
@@ -268,7 +269,7 @@ def simex(fit, data, column, error_sd, lambdas=(0.5, 1.0, 1.5, 2.0), replicates=
     rng = np.random.default_rng(seed)
     naive = fit(data)
     names = list(naive.params.index)
-    path, spreads = [naive.params.to_numpy()], [naive.cov.to_numpy()]
+    path, spreads, drawn = [naive.params.to_numpy()], [naive.cov.to_numpy()], [np.zeros((len(names), len(names)))]
     for scale in lambdas:
         estimates, covariances = [], []
         for _ in range(replicates):
@@ -277,13 +278,18 @@ def simex(fit, data, column, error_sd, lambdas=(0.5, 1.0, 1.5, 2.0), replicates=
             estimates.append(again.params.to_numpy())
             covariances.append(again.cov.to_numpy())
         path.append(np.mean(estimates, axis=0))
-        spreads.append(np.mean(covariances, axis=0) - np.cov(estimates, rowvar=False).reshape(len(names), len(names)))
+        among = np.cov(estimates, rowvar=False).reshape(len(names), len(names))
+        spreads.append(np.mean(covariances, axis=0) - among)
+        drawn.append(among / replicates)
     at = np.append(0.0, lambdas)
     path = pd.DataFrame(path, pd.Index(at, name="lambda"), names)
     params = {name: _extrapolate(at, path[name].to_numpy(), extrapolation)(-1.0) for name in names}
     # The covariance is always extrapolated by the quadratic: it has no reason to be rational.
     flat = np.array(spreads).reshape(len(at), -1)
     cov = np.array([np.polyval(np.polyfit(at, element, 2), -1.0) for element in flat.T]).reshape(len(names), -1)
+    # The mean of a few replicates is not their expectation: what that adds, by the weight of each lambda.
+    weight = np.vander([-1.0], 3) @ np.linalg.pinv(np.vander(at, 3))
+    cov += np.einsum("k,kij->ij", weight[0] ** 2, np.array(drawn))
     return SimexFit(
         params=pd.Series(params),
         cov=pd.DataFrame((cov + cov.T) / 2, names, names),
@@ -341,7 +347,7 @@ class CorrectedFit:
             table = table.drop("Intercept", errors="ignore")
             place = np.arange(len(table))[::-1] + 0.12 * (1 - 2 * i)
             bars = np.abs(table[["lower", "upper"]].to_numpy().T - table["estimate"].to_numpy())
-            ax.errorbar(table["estimate"], place, xerr=bars, fmt="os"[i], capsize=4, label=label)
+            ax.errorbar(table["estimate"].to_numpy(), place, xerr=bars, fmt="os"[i], capsize=4, label=label)
         ax.axvline(0, color="grey", linestyle=":", linewidth=1.5)
         ax.set_yticks(np.arange(len(table))[::-1], list(table.index))
         ax.set(xlabel=f"change of {self.naive.design.response} for one unit")

@@ -1,5 +1,6 @@
 """Ratings as what they are: ordered categories. Ordered logit and probit on counts, and the check of their one assumption."""
 
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -56,8 +57,13 @@ def fit_ordered(formula, data, weights=None, link="logit", levels=None):
     ------
     ValueError
         If the data cannot be used (`crmlab.regression.count_cases`); if there is only one answer, or one that nobody gave
-        (its cut points have no estimate); if a column tells the answers apart without error (separation: its coefficient
+        (its cut point has no estimate); if a column tells the answers apart without error (separation: its coefficient
         has no finite estimate); if a column is a combination of others, or the same for all.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the maximum was not reached; ``converged`` is then False.
 
     Notes
     -----
@@ -87,6 +93,12 @@ def fit_ordered(formula, data, weights=None, link="logit", levels=None):
     found = _maximise(design.matrix, y, count, len(levels), link)
     if found.direction is not None:
         _say_separation(found.direction, design, levels)
+    if not found.converged:
+        warnings.warn(
+            "the maximum of the likelihood was not reached: do not use the estimates. Look for columns that nearly repeat each other.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     names = [*design.names, *_cut_names(levels)]
     order = np.r_[len(levels) - 1 : len(names), 0 : len(levels) - 1]
     return OrderedFit(
@@ -247,7 +259,7 @@ class OrderedFit(LikelihoodResult):
         for i, (answer, rows) in enumerate(table.groupby(self.design.response, sort=False, observed=True)):
             shift = (i - (len(self.levels) - 1) / 2) * 0.08 * step
             bars = np.abs(rows[["lower", "upper"]].to_numpy().T - rows["estimate"].to_numpy())
-            ax.errorbar(place + shift, rows["estimate"], yerr=bars, fmt="o-", capsize=4, label=str(answer))
+            ax.errorbar(place + shift, rows["estimate"].to_numpy(), yerr=bars, fmt="o-", capsize=4, label=str(answer))
         if not numeric:
             ax.set_xticks(place, [str(value) for value in values])
         ax.yaxis.set_major_formatter(style.PERCENT)
@@ -501,10 +513,12 @@ def _maximise(x, y, count, answers, link):
     for _ in range(100):
         gradient, hessian = derivatives(parts)
         try:
-            step = linalg.solve(-hessian, gradient, assume_a="pos")
-        except (linalg.LinAlgError, ValueError):
+            step = np.linalg.solve(-hessian, gradient)
+        except np.linalg.LinAlgError:
             break
         decrement = gradient @ step
+        if not decrement >= 0:  # the curvature is lost in rounding
+            break
         if decrement < 1e-16 * total or decrement < 1e-18:
             converged = True
             break
@@ -520,10 +534,12 @@ def _maximise(x, y, count, answers, link):
             converged = decrement < 1e-10 * total
             break
         theta, now, parts = theta + length * step, then, new_parts
-        if np.abs(theta).max() > 200:
+        if np.abs(theta).max() > 1e4:  # on scaled columns: without end
             break
-    direction = None
-    if not converged or np.abs(theta).max() > 8:
+    # Where the likelihood rises for ever, the steps may yet fade away: some answers are then certain, or far apart.
+    eta = z @ theta[cuts:]
+    far = 12 if link == "logit" else 5
+    if not converged or np.ptp(eta) > far or parts[2].max() > 1 - 1e-5:
         direction = _recession(z, y, cuts)
         if direction is not None:
             return _Maximum(theta, None, now, False, direction)
@@ -542,17 +558,38 @@ def _recession(z, y, cuts):
     Along (dtau, dbeta) the probability of a case cannot fall if its upper limit does not come down and its lower limit does
     not go up. If that holds for all cases, the likelihood has no maximum.
     """
-    cases = np.unique(np.column_stack([y, z]), axis=0)
-    y, z = cases[:, 0].astype(int), cases[:, 1:]
-    up, low = y < cuts, y > 0
-    rows = []
-    for has, sign, cut in ((up, 1, np.minimum(y, cuts - 1)), (low, -1, np.maximum(y - 1, 0))):
-        one = np.zeros((has.sum(), cuts + z.shape[1]))
-        one[np.arange(has.sum()), cut[has]] = sign
-        one[:, cuts:] = -sign * z[has]
-        rows.append(one)
-    moves = np.vstack(rows)  # each must be >= 0
-    found = optimize.linprog(-moves.sum(axis=0), A_ub=-moves, b_ub=np.zeros(len(moves)), bounds=(-1, 1), method="highs")
-    if found.status != 0 or -found.fun <= 1e-7:
+    up, low = np.flatnonzero(y < cuts), np.flatnonzero(y > 0)
+    moves = np.zeros((len(up) + len(low), cuts + z.shape[1]))  # each must be >= 0
+    moves[np.arange(len(up)), y[up]] = 1
+    moves[len(up) + np.arange(len(low)), y[low] - 1] = -1
+    moves[: len(up), cuts:], moves[len(up) :, cuts:] = -z[up], z[low]
+    moves = np.unique(moves, axis=0)
+    found = _feasible(moves, np.zeros(moves.shape[1], dtype=bool))
+    if found is None:
         return None
-    return found.x
+    # Columns that the direction can do without are none of its cause.
+    fixed = np.zeros(moves.shape[1], dtype=bool)
+    for column in range(cuts, moves.shape[1]):
+        fixed[column] = True
+        without = _feasible(moves, fixed)
+        if without is None:
+            fixed[column] = False
+        else:
+            found = without
+    return found
+
+
+def _feasible(moves, fixed):
+    """A direction in which no row of `moves` is negative and some are positive, without the fixed places; or None."""
+    total = moves.sum(axis=0)
+    bounds = [(0, 0) if still else (-1, 1) for still in fixed]
+    # A few cases mostly suffice to show that there is none; those that a found one offends are added.
+    asked = np.arange(len(moves)) if len(moves) <= 2000 else np.linspace(0, len(moves) - 1, 1000).astype(int)
+    while True:
+        found = optimize.linprog(-total, A_ub=-moves[asked], b_ub=np.zeros(len(asked)), bounds=bounds, method="highs")
+        if found.status != 0 or -found.fun <= 1e-7:
+            return None
+        offended = np.setdiff1d(np.flatnonzero(moves @ found.x < -1e-9), asked)
+        if not len(offended):
+            return found.x
+        asked = np.union1d(asked, offended[np.argsort(moves[offended] @ found.x)[:1000]])

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+from matplotlib import ticker
 from statsmodels.stats.proportion import proportion_confint
 
 from crmlab import counting, style, tables
@@ -236,7 +237,7 @@ class Trap:
         groups = self.summary(level).loc[["trap"]] if by is None else self.who(by, level)
         place = np.arange(len(groups))
         bars = np.abs(groups[["lower", "upper"]].to_numpy().T - groups["estimate"].to_numpy())
-        ax.errorbar(place, groups["estimate"], yerr=bars, fmt="o", capsize=5)
+        ax.errorbar(place, groups["estimate"].to_numpy(), yerr=bars, fmt="o", capsize=5)
         if by is not None:
             ax.axhline(overall, color="grey", linestyle="--", label="all satisfied customers")
             ax.legend()
@@ -413,10 +414,10 @@ class Remedies:
             place = np.arange(len(remedies))[::-1] - (i - (len(groups) - 1) / 2) * 0.2
             bars = np.abs(rows[["lower", "upper"]].to_numpy().T - rows["estimate"].to_numpy())
             label = None if group is None else f"{self.by}: {group}"
-            ax.errorbar(rows["estimate"], place, xerr=bars, fmt="osD^v"[i % 5], capsize=4, label=label)
+            ax.errorbar(rows["estimate"].to_numpy(), place, xerr=bars, fmt="osD^v"[i % 5], capsize=4, label=label)
         ax.axvline(0, color="grey", linestyle=":", linewidth=1.5)
         ax.set_yticks(np.arange(len(remedies))[::-1], remedies)
-        ax.xaxis.set_major_formatter(style.mpl.ticker.PercentFormatter(xmax=1, decimals=0, symbol=""))
+        ax.xaxis.set_major_formatter(ticker.PercentFormatter(xmax=1, decimals=0, symbol=""))
         ax.set(xlabel="change of the share who stay, in points", ylim=(-0.6, len(remedies) - 0.4))
         if self.by is not None:
             ax.legend()
