@@ -10,7 +10,7 @@ from scipy import optimize, special
 from statsmodels.miscmodels.ordinal_model import OrderedModel
 
 from crmlab import counting, datasets, regression, satisfaction, simulate, tables
-from crmlab.satisfaction import curve
+from crmlab.satisfaction import curve, threshold
 
 HOUSING = datasets.load("housing")
 FORMULA = "satisfaction ~ influence + type + contact"
@@ -499,8 +499,8 @@ def test_the_threshold_test_has_its_size_under_a_straight_line(rng, make):
     rejected = []
     for _ in range(1000):
         x, y = make(rng)
-        points = curve._points(pd.DataFrame({"x": x, "y": y}), "x", "y", None)
-        rejected.append(curve._threshold(points, "x", 199, rng, 0.1).p_value <= 0.05)
+        points = threshold.points_of(pd.DataFrame({"x": x, "y": y}), "x", "y", None)
+        rejected.append(threshold.find_threshold(points, "x", 199, rng, 0.1).p_value <= 0.05)
     assert near(np.mean(rejected), 0.05, 1000)
 
 
@@ -515,8 +515,8 @@ def test_the_thresholds_interval_covers(rng, values, place, change):
             + change * np.maximum(x - place, 0)
             + rng.normal(size=500) * (2 if values == "ratings" else 4 + 0.1 * x)
         )
-        points = curve._points(pd.DataFrame({"x": x, "y": y}), "x", "y", None)
-        test = curve._threshold(points, "x", 199, rng, 0.1)
+        points = threshold.points_of(pd.DataFrame({"x": x, "y": y}), "x", "y", None)
+        test = threshold.find_threshold(points, "x", 199, rng, 0.1)
         low, high = test.interval(0.95)
         covered.append(low <= place <= high)
         places.append(test.threshold)

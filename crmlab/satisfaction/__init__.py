@@ -10,15 +10,14 @@ from crmlab.regression import fit_linear, johnson_neyman, plot_simple_slopes, si
 from crmlab.satisfaction.curve import (
     CurveFit,
     MarketCurves,
-    ThresholdTest,
     compare_curves,
     fit_curve,
     fit_markets,
     fit_penalty_reward,
-    threshold_test,
 )
 from crmlab.satisfaction.measurement import CorrectedFit, SimexFit, fit_corrected, reliability, simex
 from crmlab.satisfaction.ordered import OrderedFit, fit_ordered, proportional_odds_test
+from crmlab.satisfaction.threshold import ThresholdTest, threshold_test
 from crmlab.satisfaction.trap import ASSUMPTIONS, Remedies, Trap, remedies, trap
 
 __all__ = [

@@ -8,7 +8,8 @@ from scipy import optimize, stats
 
 from crmlab import style
 from crmlab.arguments import one_of
-from crmlab.regression import LinearFit, count_columns, fit_linear, t_quantile
+from crmlab.design import count_columns
+from crmlab.regression import LinearFit, fit_linear, t_quantile
 
 __all__ = ["reliability", "fit_corrected", "simex", "CorrectedFit", "SimexFit"]
 

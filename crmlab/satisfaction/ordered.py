@@ -9,8 +9,9 @@ from scipy import linalg, optimize, special, stats
 
 from crmlab import style
 from crmlab.arguments import one_of
+from crmlab.design import Design, count_cases
 from crmlab.likelihood import LikelihoodResult, normal_quantile
-from crmlab.regression import Design, count_cases, plot_coefficients
+from crmlab.regression import plot_coefficients
 
 __all__ = ["fit_ordered", "OrderedFit", "proportional_odds_test"]
 
@@ -40,7 +41,7 @@ def fit_ordered(formula, data, weights=None, link="logit", levels=None):
     formula : str
         ``"satisfaction ~ influence + contact"``; the answer is one column. The cut points are the constants.
     data : DataFrame or Checked
-        See `crmlab.regression.count_cases`.
+        See `crmlab.design.count_cases`.
     weights : str, optional
         The column that says how many customers a row stands for.
     link : {"logit", "probit"}
@@ -56,7 +57,7 @@ def fit_ordered(formula, data, weights=None, link="logit", levels=None):
     Raises
     ------
     ValueError
-        If the data cannot be used (`crmlab.regression.count_cases`); if there is only one answer, or one that nobody gave
+        If the data cannot be used (`crmlab.design.count_cases`); if there is only one answer, or one that nobody gave
         (its cut point has no estimate); if a column tells the answers apart without error (separation: its coefficient
         has no finite estimate); if a column is a combination of others, or the same for all.
 

@@ -9,8 +9,8 @@ from statsmodels.stats.proportion import proportion_confint
 
 from crmlab import counting, style, tables
 from crmlab.arguments import one_of
+from crmlab.design import row_counts
 from crmlab.likelihood import normal_quantile
-from crmlab.regression import row_counts
 from crmlab.satisfaction.ordered import OrderedFit
 
 __all__ = ["trap", "remedies", "Trap", "Remedies", "ASSUMPTIONS"]
