@@ -247,7 +247,7 @@ def report(small, large, rounds):
     for name in peers:
         lines.append(f"| {name}, at {small:,} rows | {at_peers[name]:.3g} | | {memory[name, small]:.0f} MB | |")
     print("ordered logit ...", flush=True)
-    lines += satisfaction.lines(large // 10)
+    lines += satisfaction.lines(large // 100)
     return "\n".join(lines) + "\n"
 
 
