@@ -1010,7 +1010,7 @@ def test_remedies_carry_their_assumptions_and_refuse_what_they_cannot_do():
     found = satisfaction.remedies(fit, {"service": 1, "ease": 1}, "satisfaction >= 4", by="rival_nearby")
     assert found.assumptions == satisfaction.ASSUMPTIONS and "causes" in found.assumptions[0]
     ax = found.plot()
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["rival_nearby: False", "rival_nearby: True"]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["rival_nearby: no", "rival_nearby: yes"]
     assert [t.get_text() for t in ax.get_yticklabels()] == ["service", "ease"]
     for arguments, error, says in (
         ({"changes": {"colour": 1}}, ValueError, "'colour' is not in the fit's formula"),

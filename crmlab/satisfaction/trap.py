@@ -241,7 +241,7 @@ class Trap:
         if by is not None:
             ax.axhline(overall, color="grey", linestyle="--", label="all satisfied customers")
             ax.legend()
-        names = ["all satisfied customers"] if by is None else [str(name) for name in groups.index]
+        names = ["all satisfied customers"] if by is None else [_named(name) for name in groups.index]
         ax.set_xticks(place, [f"{name}\n({n:,.0f})" for name, n in zip(names, groups["of"])])
         ax.yaxis.set_major_formatter(style.PERCENT)
         ax.set(
@@ -413,7 +413,7 @@ class Remedies:
             rows = table if group is None else table.xs(group, level=self.by)
             place = np.arange(len(remedies))[::-1] - (i - (len(groups) - 1) / 2) * 0.2
             bars = np.abs(rows[["lower", "upper"]].to_numpy().T - rows["estimate"].to_numpy())
-            label = None if group is None else f"{self.by}: {group}"
+            label = None if group is None else f"{self.by}: {_named(group)}"
             ax.errorbar(rows["estimate"].to_numpy(), place, xerr=bars, fmt="osD^v"[i % 5], capsize=4, label=label)
         ax.axvline(0, color="grey", linestyle=":", linewidth=1.5)
         ax.set_yticks(np.arange(len(remedies))[::-1], remedies)
@@ -422,6 +422,11 @@ class Remedies:
         if self.by is not None:
             ax.legend()
         return ax
+
+
+def _named(value):
+    """How a group is called in a figure."""
+    return {True: "yes", False: "no"}[bool(value)] if isinstance(value, bool | np.bool_) else str(value)
 
 
 def _rule(data, rule, name):

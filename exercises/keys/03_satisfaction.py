@@ -60,9 +60,9 @@ def _(data):
     return 1 - fit.probabilities(new, at_least=4)["estimate"].item()
 
 
-@content.mistake("This is a customer without a visit. The question asks for one with two.")
+@content.mistake("This is a customer with one visit. The question asks for one with two.")
 def _(data):
-    fit, new = _rated(data, visits=0)
+    fit, new = _rated(data, visits=1)
     return fit.probabilities(new, at_least=4)["estimate"].item()
 
 
@@ -115,11 +115,6 @@ def slope(data):
 @slope.mistake("This is the coefficient of satisfaction: the slope for a customer without any rival.")
 def _(data):
     return _product(data).params["satisfaction"]
-
-
-@slope.mistake("This is the slope at the mean number of rivals. The question asks for eight: at=[8].")
-def _(data):
-    return satisfaction.simple_slopes(_product(data), "satisfaction", "rivals")["estimate"].iloc[1]
 
 
 @slope.mistake("You took the market for cars alone. The question is over all markets.")
