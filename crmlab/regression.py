@@ -317,12 +317,12 @@ def johnson_neyman(fit, focal, moderator, level=0.95, limits=None, simultaneous=
     1  0.69  5.00            positive       0.82
     """
     parts = _interaction(fit, focal, moderator)
-    if parts.levels is not None:
+    cases = getattr(fit, "cases", None)
+    column = cases[moderator] if cases is not None and moderator in cases else None
+    if parts.levels is not None or (column is not None and column.dtype == bool):
         raise ValueError(
             f"{moderator!r} is a category in this fit: it has no values in between. simple_slopes gives the effect in each."
         )
-    cases = getattr(fit, "cases", None)
-    column = cases[moderator] if cases is not None and moderator in cases else None
     if limits is None:
         if column is None:
             raise ValueError(

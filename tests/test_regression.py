@@ -285,6 +285,9 @@ def test_what_is_no_interaction_is_refused(answers):
     by_market = regression.fit_linear("loyalty ~ score * market", answers)
     with pytest.raises(ValueError, match="is a category.*simple_slopes"):
         regression.johnson_neyman(by_market, "score", "market")
+    yes_or_no = regression.fit_linear("loyalty ~ score * market", answers.assign(market=answers["market"] == "cars"))
+    with pytest.raises(ValueError, match="is a category.*simple_slopes"):
+        regression.johnson_neyman(yes_or_no, "score", "market")
     with pytest.raises(ValueError, match="no category 'ships'; there are: airlines"):
         regression.simple_slopes(by_market, "score", "market", at=["ships"])
     product = regression.fit_linear("loyalty ~ score * rivals", answers)

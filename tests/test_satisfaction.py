@@ -536,6 +536,20 @@ def test_where_no_change_can_be_shown_the_threshold_has_no_interval(rng):
     assert not fit.plot().patches
 
 
+def test_a_place_without_an_error_leaves_the_others_theirs():
+    """Five ratings, and the second line is that of the last one alone: where between 4 and 5 they meet cannot be told."""
+    x = np.repeat(np.arange(1, 6), 80)
+    data = pd.DataFrame({"satisfaction": x, "loyalty": x + 4.0 * (x == 5) + np.tile([-1, 1], 200)})
+    fit = satisfaction.fit_curve(data, "threshold")
+    assert fit.params["threshold"] == pytest.approx(4, abs=1e-6) and np.isnan(fit.cov.loc["threshold", "threshold"])
+    theirs = sm.OLS(data["loyalty"], np.column_stack([np.ones(400), x, np.maximum(x - 4, 0)])).fit(
+        cov_type="HC3", use_t=True
+    )
+    np.testing.assert_allclose(fit.summary()["std_error"][:3], theirs.bse, rtol=1e-7)
+    frame = theirs.get_prediction(np.array([[1, 2, 0], [1, 5, 1]])).summary_frame()
+    np.testing.assert_allclose(fit.predict([2, 5])["std_error"], frame["mean_se"], rtol=1e-7)
+
+
 def test_the_seed_decides_the_p_value_and_order_does_not(ratings):
     some = ratings.sample(150, random_state=3)
     one = satisfaction.threshold_test(some, seed=4)

@@ -67,7 +67,8 @@ def fit_curve(
     Returns
     -------
     CurveFit
-        For the threshold its ``test`` holds the p-value. If it is above 1 - level, ``summary(level)`` gives the threshold no
+        For the threshold its ``test`` holds the p-value. Where the place has no standard error (one slope on both sides, or a
+        single value of satisfaction beyond it), the other errors take it as known. If it is above 1 - level, ``summary(level)`` gives the threshold no
         interval: where the slope does not change, there is no place at which it does.
 
     Raises
@@ -359,7 +360,9 @@ class CurveFit:
             raise ValueError(f"x holds values of {self.satisfaction!r}, finite numbers; got {x!r}.")
         b = self.params.to_numpy()
         g = gradient(x, b)
-        estimate, error = value(x, b), np.sqrt(np.einsum("ij,jk,ik->i", g, self.cov.to_numpy(), g))
+        # A place without an error is taken as known.
+        cov = np.nan_to_num(self.cov.to_numpy())
+        estimate, error = value(x, b), np.sqrt(np.einsum("ij,jk,ik->i", g, cov, g))
         q = t_quantile(level, self.df_resid)
         columns = {
             "estimate": estimate,
@@ -635,8 +638,11 @@ def _robust(gradient, n, squares):
     scale[scale == 0] = 1
     g = gradient / scale
     information = (g * n[:, None]).T @ g
-    if np.linalg.cond(information) > 1e14:  # two lines with one slope: the place has no error
-        return np.full((g.shape[1],) * 2, np.nan)
+    if np.linalg.cond(information) > 1e14:
+        # Two lines with one slope, or a single value beyond the place: it has no error, and the others take it as known.
+        cov = np.full((g.shape[1],) * 2, np.nan)
+        cov[:-1, :-1] = _robust(gradient[:, :-1], n, squares)
+        return cov
     bread = np.linalg.inv(information)
     leverage = np.einsum("ij,jk,ik->i", g, bread, g)
     free = np.maximum(1 - leverage, 1e-8)

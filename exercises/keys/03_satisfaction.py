@@ -54,12 +54,6 @@ def _(data):
     return fit.probabilities(new).set_index("rating").loc[4, "estimate"]
 
 
-@content.mistake("This is the probability of a 3 or less. The question asks for the others.")
-def _(data):
-    fit, new = _rated(data)
-    return 1 - fit.probabilities(new, at_least=4)["estimate"].item()
-
-
 @content.mistake("This is a customer with one visit. The question asks for one with two.")
 def _(data):
     fit, new = _rated(data, visits=1)
@@ -117,10 +111,10 @@ def _(data):
     return _product(data).params["satisfaction"]
 
 
-@slope.mistake("You took the market for cars alone. The question is over all markets.")
+@slope.mistake("You took the effect of the rivals off. Each rival adds the coefficient of the product.")
 def _(data):
-    fit = satisfaction.fit_linear("loyalty ~ satisfaction * rivals", _cars(data))
-    return satisfaction.simple_slopes(fit, "satisfaction", "rivals", at=[8])["estimate"].item()
+    params = _product(data).params
+    return params["satisfaction"] - 8 * params["satisfaction:rivals"]
 
 
 @slope.mistake("Your formula has no product, so the slope is the same for everybody: satisfaction * rivals.")
