@@ -181,8 +181,8 @@ def load(name):
     Returns
     -------
     pandas.DataFrame
-        Columns in the order of the card, with identifiers as text (leading zeros kept) and dates as dates.
-        Data sets whose card names an index come with it.
+        Columns in the order of the card, with identifiers as text (leading zeros kept), dates as dates, and categories in
+        the order of the card. Data sets whose card names an index come with it.
 
     Raises
     ------
@@ -213,6 +213,12 @@ def load(name):
 def _read_csv(file, descriptor, **options):
     fields = descriptor["schema"]["fields"]
     text = {f["name"]: str for f in fields if f["type"] == "string"}
+    # Categories come in the order of the card: text alone would put "High" before "Low".
+    text |= {
+        f["name"]: pd.CategoricalDtype(f["categories"], ordered=f.get("categoriesOrdered", False))
+        for f in fields
+        if "categories" in f
+    }
     dates = [f["name"] for f in fields if f["type"] == "date"]
     return pd.read_csv(file, dtype=text, parse_dates=dates, **options)
 

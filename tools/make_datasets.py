@@ -28,6 +28,18 @@ DONATIONS = (
     "0,0:3464 1,1:1091 1,2:277 1,3:129 1,4:78 1,5:119 1,6:129 2,2:613 2,3:255 2,4:155 2,5:173 2,6:234 3,3:322 3,4:181 3,5:225 "
     "3,6:357 4,4:240 4,5:284 4,6:512 5,5:335 5,6:728 6,6:1203"
 )
+# Tenants of twelve areas of Copenhagen by satisfaction (low, medium, high), influence on management, type and contact with
+# neighbours (Madsen 1976; the data set `housing` of R's MASS). One line a type and contact, one triple an influence.
+HOUSING = {
+    ("Tower", "Low"): "21 21 28, 34 22 36, 10 11 36",
+    ("Apartment", "Low"): "61 23 17, 43 35 40, 26 18 54",
+    ("Atrium", "Low"): "13 9 10, 8 8 12, 6 7 9",
+    ("Terrace", "Low"): "18 6 7, 15 13 13, 7 5 11",
+    ("Tower", "High"): "14 19 37, 17 23 40, 3 5 23",
+    ("Apartment", "High"): "78 46 43, 48 45 86, 15 25 62",
+    ("Atrium", "High"): "20 23 20, 10 22 24, 7 10 21",
+    ("Terrace", "High"): "57 23 13, 31 21 13, 5 6 13",
+}
 
 
 def lifetimes_file(name):
@@ -75,6 +87,16 @@ def donations():
     )
 
 
+def housing():
+    rows = [
+        (satisfaction, influence, type_, contact, int(tenants))
+        for (type_, contact), cells in HOUSING.items()
+        for influence, triple in zip(("Low", "Medium", "High"), cells.split(", "))
+        for satisfaction, tenants in zip(("Low", "Medium", "High"), triple.split())
+    ]
+    return pd.DataFrame(rows, columns=["satisfaction", "influence", "type", "contact", "tenants"])
+
+
 def company_case_log():
     return simulate.company_case()
 
@@ -94,6 +116,7 @@ def main():
         retention_two_segments,
         retention_five_cohorts,
         donations,
+        housing,
         company_case_log,
         company_case,
     ):

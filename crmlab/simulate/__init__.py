@@ -4,5 +4,20 @@ One module a concept, named like it; everything is called from here: ``simulate.
 """
 
 from crmlab.simulate.retention import COMPANY_CASE, company_case, contracts, shop
+from crmlab.simulate.satisfaction import (
+    SATISFACTION_PANEL,
+    SATISFACTION_SURVEY,
+    satisfaction_panel,
+    satisfaction_survey,
+)
 
-__all__ = ["contracts", "shop", "company_case", "COMPANY_CASE"]
+__all__ = [
+    "contracts",
+    "shop",
+    "company_case",
+    "COMPANY_CASE",
+    "satisfaction_survey",
+    "satisfaction_panel",
+    "SATISFACTION_SURVEY",
+    "SATISFACTION_PANEL",
+]

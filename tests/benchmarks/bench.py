@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import satisfaction  # beside this file
 
 ROOT = Path(__file__).resolve().parents[2]
 UNTIL = "2025-12-31"
@@ -245,6 +246,8 @@ def report(small, large, rounds):
         lines.append(f"| {label} | {a:.3g} -> {b:.3g} | {b / a:.1f} | {m:.0f} -> {n:.0f} MB | {n / m:.1f} |")
     for name in peers:
         lines.append(f"| {name}, at {small:,} rows | {at_peers[name]:.3g} | | {memory[name, small]:.0f} MB | |")
+    print("ordered logit ...", flush=True)
+    lines += satisfaction.lines(large // 100)
     return "\n".join(lines) + "\n"
 
 
