@@ -17,6 +17,7 @@ _MODULES = (
     "counting",
     "course",
     "datasets",
+    "choice",
     "likelihood",
     "replications",
     "retention",
