@@ -17,6 +17,7 @@ _MODULES = (
     "counting",
     "course",
     "datasets",
+    "delivered_value",
     "choice",
     "likelihood",
     "replications",

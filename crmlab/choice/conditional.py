@@ -91,13 +91,13 @@ def fit_conditional_logit(
     >>> fit = choice.fit_conditional_logit(
     ...     travel, occasion="individual", alternative="mode", chosen="choice", formula="gc + ttme + C(mode)")
     >>> fit.summary().round(3)
-                 estimate  std_error   lower   upper
+                 estimate  std_error  lower  upper
     parameter
-    gc             -0.016      0.004  -0.024  -0.007
-    ttme           -0.097      0.010  -0.117  -0.077
-    mode[train]    -1.862      0.359  -2.565  -1.159
-    mode[bus]      -2.567      0.376  -3.304  -1.830
-    mode[car]      -5.776      0.656  -7.062  -4.491
+    gc             -0.016      0.004 -0.024 -0.007
+    ttme           -0.097      0.010 -0.118 -0.077
+    mode[train]    -1.853      0.370 -2.579 -1.128
+    mode[bus]      -2.566      0.384 -3.319 -1.812
+    mode[car]      -5.776      0.656 -7.062 -4.491
     """
     return fit_as(ConditionalLogit, data, occasion, alternative, chosen, formula, weights, cluster, counts, choice_sets)
 
@@ -257,7 +257,7 @@ class ConditionalLogit(LikelihoodResult):
             If columns are missing or have missing values, or a level of a category was not in the data of the fit.
         """
         matrix, start, order = self._offers(data)
-        probability, slope = _shares_and_slopes(matrix, start, self.params.to_numpy())
+        probability, slope = shares_and_slopes(matrix, start, self.params.to_numpy())
         if level is None:
             return pd.Series(_unsorted(probability, order), data.index, name="probability")
         error = np.sqrt(np.einsum("ij,jk,ik->i", slope, self.cov.to_numpy(), slope))
@@ -429,7 +429,7 @@ def _logit_interval(share, error, level):
     return 1 / (1 + np.exp(half - odds)), 1 / (1 + np.exp(-half - odds))
 
 
-def _shares_and_slopes(matrix, start, params):
+def shares_and_slopes(matrix, start, params):
     """Probabilities in each occasion and their derivatives by the coefficients."""
     sizes = np.diff(np.append(start, len(matrix)))
     value = matrix @ params
@@ -441,7 +441,7 @@ def _shares_and_slopes(matrix, start, params):
 
 def _mean_shares(matrix, start, codes, alternatives, totals, params):
     """Shares of the alternatives over occasions, and their derivatives by the coefficients."""
-    probability, slope = _shares_and_slopes(matrix, start, params)
+    probability, slope = shares_and_slopes(matrix, start, params)
     sizes = np.diff(np.append(start, len(matrix)))
     weight = np.repeat(totals / totals.sum(), sizes)
     pick = sparse.csr_array((weight, (codes, np.arange(len(codes)))), shape=(alternatives, len(codes)))

@@ -84,11 +84,13 @@ class Core:
         return rest, kept
 
     def probability(self, params):
+        """Of every cell."""
         value = self.x @ params
         value = np.exp(value - np.repeat(np.maximum.reduceat(value, self.start), self.sizes))
         return value / np.repeat(np.add.reduceat(value, self.start), self.sizes)
 
     def loglik(self, params):
+        """Of the choices, weighted."""
         value = self.x @ params
         top = np.maximum.reduceat(value, self.start)
         logsum = top + np.log(np.add.reduceat(np.exp(value - np.repeat(top, self.sizes)), self.start))
@@ -113,6 +115,7 @@ class Core:
         return self.units @ (self.x - np.repeat(mean, self.sizes, axis=0))
 
     def sandwich(self, params, bread):
+        """Covariance that allows for weights and for what a chooser's occasions share."""
         scores = self.scores(params)
         meat = (scores * self.copies[:, None]).T @ scores * small_sample(self.copies.sum())
         return bread @ meat @ bread
@@ -122,6 +125,7 @@ class Core:
         return np.sqrt(np.diag(self._derivatives(np.zeros(self.x.shape[1]))[1]) / self.totals.sum())
 
     def refuse_unidentified(self):
+        """Refuse columns of which one follows from the others in every situation."""
         information = self.information(np.zeros(self.x.shape[1]))
         scale = np.sqrt(np.diag(information))
         values, vectors = np.linalg.eigh(information / np.outer(scale, scale))

@@ -13,6 +13,7 @@ __all__ = ["Long", "Design", "frame", "present", "complete", "shown"]
 
 
 def frame(data):
+    """Refuse what is no DataFrame with rows."""
     if not isinstance(data, pd.DataFrame):
         raise TypeError(f"the choices come as a pandas DataFrame, one row an alternative; got {type(data).__name__}.")
     if not len(data):
@@ -20,6 +21,7 @@ def frame(data):
 
 
 def present(data, names):
+    """Refuse columns that are not there."""
     missing = [name for name in names if name not in data]
     if missing:
         raise ValueError(
@@ -28,6 +30,7 @@ def present(data, names):
 
 
 def complete(data, names):
+    """Refuse missing values."""
     for name in names:
         missing = data[name].isna().to_numpy()
         if missing.any():
@@ -239,6 +242,7 @@ class Design:
 
     @classmethod
     def of(cls, formula, long):
+        """The design of the rows of the fit; refuses what does not differ between alternatives."""
         import formulaic  # here, since it takes a while to import
 
         if not isinstance(formula, str) or "~" in formula:

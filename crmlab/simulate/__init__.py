@@ -3,6 +3,21 @@
 One module a concept, named like it; everything is called from here: ``simulate.contracts(...)``.
 """
 
+from crmlab.simulate.delivered_value import (
+    DELIVERED_VALUE,
+    choice_design,
+    delivered_value_choices,
+    delivered_value_survey,
+)
 from crmlab.simulate.retention import COMPANY_CASE, company_case, contracts, shop
 
-__all__ = ["contracts", "shop", "company_case", "COMPANY_CASE"]
+__all__ = [
+    "contracts",
+    "shop",
+    "company_case",
+    "COMPANY_CASE",
+    "choice_design",
+    "delivered_value_choices",
+    "delivered_value_survey",
+    "DELIVERED_VALUE",
+]
