@@ -312,7 +312,7 @@ class ConditionalLogit(LikelihoodResult):
         Returns
         -------
         pandas.DataFrame
-            Indexed by ``parameter``, those that are still estimable: ``all``, ``without``, ``difference`` and its ``std_error``.
+            Indexed by ``parameter``, those that can still be estimated (without the reference of the constants, their differences): ``all``, ``without``, ``difference`` and its ``std_error``.
             ``.attrs`` has ``statistic``, ``df`` and ``p_value`` of the robust test; ``hausman``, the statistic of Hausman
             and McFadden (NaN with weights or clusters, or where the difference of their covariances is not positive
             definite); ``dropped``; ``occasions``, how many are left.
@@ -335,35 +335,29 @@ class ConditionalLogit(LikelihoodResult):
         core = self._core
         if drop not in core.labels:
             raise ValueError(f"drop= is one of the alternatives {', '.join(map(repr, core.labels))}; got {drop!r}.")
-        rest, kept = core.without(drop)
+        rest, combination = core.without(drop)
         params, _ = rest.maximise()
-        names = [self.params.index[i] for i in kept]
-        bread_all, bread_rest = (
-            np.linalg.inv(core.information(self.params.to_numpy())),
-            np.linalg.inv(rest.information(params)),
-        )
-        influence = rest.scores(params) @ bread_rest - (core.scores(self.params.to_numpy()) @ bread_all)[:, kept]
+        own = self.params.to_numpy()
+        both = combination @ own
+        bread_all, bread_rest = np.linalg.inv(core.information(own)), np.linalg.inv(rest.information(params))
+        influence = rest.scores(params) @ bread_rest - core.scores(own) @ bread_all @ combination.T
         cov = (influence * core.copies[:, None]).T @ influence * small_sample(core.copies.sum())
-        difference = params - self.params.to_numpy()[kept]
+        difference = params - both
         statistic = float(difference @ np.linalg.solve(cov, difference))
+        errors = np.sqrt(np.diag(cov))
         table = pd.DataFrame(
-            {
-                "all": self.params.to_numpy()[kept],
-                "without": params,
-                "difference": difference,
-                "std_error": np.sqrt(np.diag(cov)),
-            },
-            pd.Index(names, name="parameter"),
+            {"all": both, "without": params, "difference": difference, "std_error": errors},
+            pd.Index(rest.names, name="parameter"),
         )
-        classical = bread_rest - bread_all[np.ix_(kept, kept)]
+        classical = bread_rest - combination @ bread_all @ combination.T
         hausman = np.nan
         if not self.weighted and self.choosers is None and np.linalg.eigvalsh(classical).min() > 0:
             hausman = float(difference @ np.linalg.solve(classical, difference))
         table.attrs |= {
             "dropped": drop,
             "statistic": statistic,
-            "df": len(names),
-            "p_value": float(stats.chi2.sf(statistic, len(names))),
+            "df": len(difference),
+            "p_value": float(stats.chi2.sf(statistic, len(difference))),
             "hausman": hausman,
             "occasions": float(rest.copies_of_occasions),
         }

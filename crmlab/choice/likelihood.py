@@ -20,6 +20,10 @@ def shown(values, most=3):
     return ", ".join(map(str, unique[:most])) + (", ..." if len(unique) > most else "")
 
 
+def _times(value):
+    return "" if np.isclose(value, 1) else f"{value:.4g} "
+
+
 @dataclass(frozen=True, eq=False)
 class Core:
     """Counts of choices in distinct situations; a cell is an alternative of a situation.
@@ -56,7 +60,15 @@ class Core:
         return other
 
     def without(self, drop):
-        """The core without an alternative and the choices of it, and which columns are still estimable."""
+        """The core without an alternative and the choices of it, and the coefficients of both that can be compared.
+
+        Returns
+        -------
+        Core
+        numpy.ndarray
+            A row for each column that is left: which combination of all coefficients it stands for. Without the alternative that is the
+            reference of the constants, for example, one constant follows from the others, and their differences are left.
+        """
         code = self.labels.index(drop)
         stay = self.alternative != code
         sizes = np.add.reduceat(stay.astype(int), self.start)
@@ -64,24 +76,31 @@ class Core:
         sizes = sizes[sizes > 1]
         if not len(sizes):
             raise ValueError(f"without {drop!r} no occasion has two alternatives left.")
-        start = np.append(0, np.cumsum(sizes)[:-1])
-        x = self.x[stay]
-        kept = np.flatnonzero((x != np.repeat(x[start], sizes, axis=0)).any(axis=0))
         units = self.units[:, np.flatnonzero(stay)]
+        start = np.append(0, np.cumsum(sizes)[:-1])
         occasions = float(self.copies @ (units > 0).sum(axis=1))
-        rest = Core(
-            np.ascontiguousarray(x[:, kept]),
-            start,
-            self.alternative[stay],
-            self.labels,
-            units,
-            self.copies,
-            occasions,
-            [self.names[i] for i in kept],
-            self.occasions,
+        parts = (start, self.alternative[stay], self.labels, units, self.copies, occasions)
+        rest = Core(self.x[stay], *parts, self.names, self.occasions)
+        information = rest.information(np.zeros(len(self.names)))
+        scale = np.sqrt(np.diag(self.information(np.zeros(len(self.names)))))
+        information /= np.outer(scale, scale)
+        kept = []
+        for column in range(len(self.names)):
+            trial = information[np.ix_([*kept, column], [*kept, column])]
+            if np.linalg.eigvalsh(trial)[0] > 1e-10:
+                kept.append(column)
+        # What the others are, within occasions, in terms of those that are kept.
+        combination = np.linalg.solve(information[np.ix_(kept, kept)], information[kept]) * (
+            scale / scale[kept][:, None]
         )
-        rest.refuse_unidentified()
-        return rest, kept
+        combination[np.abs(combination) < 1e-9] = 0
+        names = []
+        for row, column in zip(combination, kept):
+            others = [(value, self.names[i]) for i, value in enumerate(row) if value and i not in kept]
+            names.append(
+                self.names[column] + "".join(f" {'-' if v < 0 else '+'} {_times(abs(v))}{n}" for v, n in others)
+            )
+        return Core(np.ascontiguousarray(rest.x[:, kept]), *parts, names, self.occasions), combination
 
     def probability(self, params):
         """Of every cell."""
