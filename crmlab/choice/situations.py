@@ -296,6 +296,7 @@ class Design:
 
     def apply(self, data):
         """The columns for other rows of the same kind."""
+        present(data, self.variables)
         complete(data, self.variables)
         for name, known in self.levels.items():
             new = set(data[name].unique()) - known

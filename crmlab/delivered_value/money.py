@@ -61,7 +61,9 @@ def fit_choice(
     Warns
     -----
     PriceWarning
-        If choosers prefer to pay more. The methods that speak in money refuse such a fit.
+        If choosers prefer to pay more (the methods that speak in money refuse such a fit), or if within an occasion one price is a
+        hundred times another, as where some are in cents. A price that is in cents throughout cannot be noticed: all amounts
+        then are in cents.
 
     Notes
     -----
@@ -87,6 +89,8 @@ def fit_choice(
         fit._known(price, "price")
         if fit.params[price] >= 0:
             warnings.warn(_wrong_sign(price, fit.params[price]), PriceWarning, stacklevel=2)
+        if mixed := _mixed_units(fit._core, fit.params.index.get_loc(price), price):
+            warnings.warn(mixed, PriceWarning, stacklevel=2)
     return fit
 
 
@@ -138,7 +142,7 @@ class ChoiceFit(ConditionalLogit):
         -----
         PriceWarning
             If the price coefficient is within two standard errors of 0, so that the ratio may be anything; or if an attribute's typical
-            difference is worth more than the largest price difference in the data: a wrong unit, or extrapolation.
+            difference is worth more than the largest price difference in the data: extrapolation.
         """
         price = self._price(price)
         names = [name for name in self.params.index if name != price]
@@ -492,7 +496,7 @@ class ChoiceFit(ConditionalLogit):
             if worth > largest and not name.startswith(f"{self.alternative}["):
                 warnings.warn(
                     f"a typical difference in {name!r} ({typical[self.params.index.get_loc(name)]:.4g}) comes out as worth {worth:.4g}, but no two prices on offer "
-                    f"differed by more than {largest:.4g}. Nobody was asked to pay so much: check the units (cents, thousands?), or take the amount as extrapolation.",
+                    f"differed by more than {largest:.4g}. Nobody was asked to pay so much: the amount is extrapolation.",
                     PriceWarning,
                     stacklevel=3,
                 )
@@ -644,6 +648,21 @@ def _wrong_sign(price, slope):
         "Either the column has the wrong sign (it is what the chooser pays; a discount or an income is its negative), or a higher price "
         "stands for something good that the formula leaves out, such as quality."
     )
+
+
+def _mixed_units(core, column, price):
+    """What to say if prices of the same occasion look as if some were in cents and some in dollars; else nothing."""
+    paid = core.x[:, column]
+    largest = np.maximum.reduceat(paid, core.start)
+    smallest = np.minimum.reduceat(np.where(paid > 0, paid, np.inf), core.start)
+    odd = np.flatnonzero(largest >= 100 * smallest)
+    if len(odd):
+        first = odd[0]
+        return (
+            f"in {len(odd)} of {len(core.start)} distinct occasions (such as {core.occasions[first]}: {smallest[first]:g} and {largest[first]:g}) one {price!r} is a hundred times "
+            "another or more: are some in cents, some in dollars? All have to be in one unit."
+        )
+    return None
 
 
 def _words(name):

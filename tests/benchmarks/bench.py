@@ -15,6 +15,7 @@ import time
 import warnings
 from pathlib import Path
 
+import choice  # beside this file
 import numpy as np
 import pandas as pd
 
@@ -245,6 +246,8 @@ def report(small, large, rounds):
         lines.append(f"| {label} | {a:.3g} -> {b:.3g} | {b / a:.1f} | {m:.0f} -> {n:.0f} MB | {n / m:.1f} |")
     for name in peers:
         lines.append(f"| {name}, at {small:,} rows | {at_peers[name]:.3g} | | {memory[name, small]:.0f} MB | |")
+    print("conditional logit ...", flush=True)
+    lines += choice.section(in_turn, 3)
     return "\n".join(lines) + "\n"
 
 
