@@ -9,7 +9,7 @@ __all__ = ["choice_design", "delivered_value_choices", "delivered_value_survey",
 
 # The truth behind the generated bank: a branch against a rival's branch and an app.
 DELIVERED_VALUE = {
-    # Utility of one more unit: levels of what one gets, a dollar a month, a minute a visit, a form, a kilometre.
+    # Utility of one more unit: levels of what one gets, a dollar a month, a minute a visit (of which there is one a month), a form, a kilometre.
     "part_worths": {
         "product": 0.45,
         "service": 0.50,
@@ -157,7 +157,7 @@ def delivered_value_choices(
     Each customer meets a block of tasks of one balanced design (`choice_design`) and takes the alternative with the highest
     utility: part-worths times attributes, plus a constant for the alternative, plus a Gumbel error. The attributes are the four
     components of value and the four of cost: ``product``, ``service``, ``personnel``, ``image`` (levels 1 to 4), ``money`` (dollars a
-    month), ``time`` (minutes a visit), ``energy`` (forms to fill in), ``effort`` (kilometres).
+    month, with one visit a month), ``time`` (minutes a visit), ``energy`` (forms to fill in), ``effort`` (kilometres).
 
     Parameters
     ----------

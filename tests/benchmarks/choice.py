@@ -43,7 +43,7 @@ def of_statsmodels(table):
     return fit
 
 
-def section(in_turn, rounds, small=10_000):
+def section(in_turn, rounds, small=1_000):
     """Lines of the page: seconds at `small` and at ten times as many occasions, ours beside statsmodels'."""
     lines = [
         "",
