@@ -34,7 +34,7 @@ DELIVERED_VALUE = {
         "effort": (0, 1, 2, 3),
     },
     # Two kinds of customer who differ in what they make of money and time; elsewhere the same.
-    "segments": {"hurried": {"money": -0.08, "time": -0.10}, "thrifty": {"money": -0.30, "time": -0.01}},
+    "segments": {"hurried": {"money": -0.12, "time": -0.08}, "thrifty": {"money": -0.30, "time": -0.01}},
     # What is on offer today.
     "offers": {
         "branch": {"product": 3, "service": 3, "personnel": 4, "image": 3, "money": 6, "time": 25, "energy": 2, "effort": 1},
