@@ -272,7 +272,8 @@ class ChoiceFit(ConditionalLogit):
         ax.axvline(0, color="black", linewidth=1)
         ax.set_yticks([*at, len(parts)], [*parts.index, "delivered value"])
         ax.invert_yaxis()
-        ax.margins(x=0.1)
+        ax.use_sticky_edges = False  # bars would otherwise touch the frame
+        ax.margins(x=0.14, y=0.02)
         ax.grid(axis="y", visible=False)
         ax.set(
             xlabel=f"{unit} more than {reference}",

@@ -373,7 +373,7 @@ class Scorecard:
         ax.axline((1, 1), slope=table.attrs["slope"], color="grey", linestyle="--", label="fair value")
         ax.margins(x=0.2, y=0.3)
         ax.legend(loc="lower right")
-        ax.set(xlabel="price, relative to the mean of the firms", ylabel="quality, relative")
+        ax.set(xlabel="price, relative to the mean of the firms", ylabel="quality, relative to the mean")
         return ax
 
     def sensitivity(self, firm, rival, draws=20_000, seed=0):
