@@ -14,9 +14,11 @@ import importlib
 __version__ = "0.1.0"
 
 _MODULES = (
+    "choice",
     "counting",
     "course",
     "datasets",
+    "delivered_value",
     "design",
     "likelihood",
     "regression",

@@ -1,12 +1,14 @@
 """The bundled data: ``catalog`` lists them, ``card`` describes one, ``load`` reads it, ``path`` says where it lies.
 
 Every data set is one file and its card, a Frictionless resource descriptor (``<name>.json``) with fields, units,
-constraints, licence, source, version and the SHA-256 of the file. ``fetch`` downloads those that are not bundled.
+constraints, licence, source, version and the SHA-256 of the file. A card with a ``package`` describes a file that this
+package carries. ``fetch`` downloads those that are not bundled.
 """
 
 import difflib
 import hashlib
 import html
+import importlib.util
 import json
 import os
 from dataclasses import dataclass
@@ -167,7 +169,11 @@ def path(name):
     >>> datasets.path("donations").name
     'donations.csv'
     """
-    return _FOLDER / card(name).descriptor["path"]
+    descriptor = card(name).descriptor
+    if "package" not in descriptor:
+        return _FOLDER / descriptor["path"]
+    # Another package carries the file; find_spec does not import it.
+    return Path(importlib.util.find_spec(descriptor["package"]).origin).parent / descriptor["path"]
 
 
 def load(name):
@@ -182,7 +188,8 @@ def load(name):
     -------
     pandas.DataFrame
         Columns in the order of the card, with identifiers as text (leading zeros kept), dates as dates, and categories in
-        the order of the card. Data sets whose card names an index come with it.
+        the order of the card (codes of the file as the words that the card gives them). Data sets whose card names an
+        index come with it.
 
     Raises
     ------
@@ -204,23 +211,33 @@ def load(name):
     if descriptor["hash"] != f"sha256:{found}":
         raise ValueError(
             f"{file.name} is not the file that its card describes (SHA-256 {found[:12]}..., the card says {descriptor['hash'][7:19]}...). "
-            f"It was changed or cut short: restore it with 'git checkout datasets/{file.name}', or install crmlab again."
+            f"It was changed or cut short: {_remedy(descriptor)}, or install crmlab again."
         )
     frame = pd.read_parquet(file) if descriptor["format"] == "parquet" else _read_csv(file, descriptor)
     return frame.set_index(descriptor["index"]) if "index" in descriptor else frame
 
 
+def _remedy(descriptor):
+    if "package" in descriptor:
+        return (
+            f"it comes with {descriptor['package']}, whose version may have changed it: install the version of the lock"
+        )
+    return f"restore it with 'git checkout datasets/{descriptor['path']}'"
+
+
 def _read_csv(file, descriptor, **options):
     fields = descriptor["schema"]["fields"]
     text = {f["name"]: str for f in fields if f["type"] == "string"}
-    # Categories come in the order of the card: text alone would put "High" before "Low".
-    text |= {
-        f["name"]: pd.CategoricalDtype(f["categories"], ordered=f.get("categoriesOrdered", False))
-        for f in fields
-        if "categories" in f
-    }
     dates = [f["name"] for f in fields if f["type"] == "date"]
-    return pd.read_csv(file, dtype=text, parse_dates=dates, **options)
+    separator = descriptor.get("dialect", {}).get("delimiter", ",")
+    frame = pd.read_csv(file, dtype=text, parse_dates=dates, sep=separator, **options)
+    for field in fields:
+        if "categories" in field:
+            # In the order of the card: text alone would put "High" before "Low". Codes of the file become words.
+            words = dict((c["value"], c["label"]) if isinstance(c, dict) else (c, c) for c in field["categories"])
+            ordered = field.get("categoriesOrdered", False)
+            frame[field["name"]] = pd.Categorical(frame[field["name"]].map(words), list(words.values()), ordered)
+    return frame
 
 
 def fetch(name):

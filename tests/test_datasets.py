@@ -29,8 +29,8 @@ def test_a_file_is_valid_against_its_card(name, tmp_path):
         resource = {
             key: value
             for key, value in descriptor.items()
-            if key not in ("rows", "row", "index", "generated", "parameters")
-        }
+            if key not in ("rows", "row", "index", "generated", "parameters", "package")
+        } | {"path": datasets.path(name).name}
         report = frictionless.Resource.from_descriptor(resource, basepath=str(datasets.path(name).parent)).validate()
     assert report.valid, report.flatten(["rowNumber", "fieldName", "note"])[:5]
     assert len(frame) == descriptor["rows"] and datasets.path(name).stat().st_size == descriptor["bytes"]
@@ -118,6 +118,29 @@ def test_the_company_case_has_the_effect_that_it_says(rng):
         for effect in (simulate.COMPANY_CASE["programme_effect"], 0)
     )
     assert with_it / without == pytest.approx(1.06**4, rel=0.03)
+
+
+def test_the_travel_data_are_the_table_of_statsmodels():
+    from statsmodels.datasets import modechoice
+
+    theirs = modechoice.load_pandas().data.astype(int)
+    ours = datasets.load("modechoice")
+    assert ours["mode"].cat.categories.tolist() == ["air", "train", "bus", "car"]
+    pd.testing.assert_frame_equal(ours.assign(mode=ours["mode"].cat.codes.astype(int) + 1), theirs, check_dtype=False)
+    # What the lesson finds in them: waits of ways not taken have two values each, those of ways taken do not.
+    waits = ours.groupby(["mode", "choice"], observed=True)["ttme"].nunique().unstack()
+    assert (
+        waits.loc[["air", "train", "bus"], 0].tolist() == [2, 2, 2]
+        and (waits.loc[["air", "train", "bus"], 1] > 10).all()
+    )
+
+
+def test_another_packages_file_that_changed_is_refused(tmp_path, monkeypatch):
+    descriptor = json.loads((ROOT / "datasets" / "modechoice.json").read_text())
+    (tmp_path / "modechoice.json").write_text(json.dumps(descriptor | {"hash": "sha256:0"}))
+    monkeypatch.setattr(datasets, "_FOLDER", tmp_path)
+    with pytest.raises(ValueError, match="it comes with statsmodels.*the version of the lock"):
+        datasets.load("modechoice")
 
 
 def test_a_changed_file_is_refused(tmp_path, monkeypatch):

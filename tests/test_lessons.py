@@ -63,7 +63,7 @@ def test_every_figure_holds_data_and_names_its_axes(path, monkeypatch):
                     assert ax.get_ylabel()
                     continue
                 assert ax.get_xlabel() and ax.get_ylabel(), cell.id
-                values = [np.asarray(line.get_ydata(), dtype=float) for line in ax.lines]
+                values = [np.asarray(line.get_ydata(orig=False), dtype=float) for line in ax.lines]
                 values += [
                     np.ma.filled(c.get_array().astype(float), np.nan)
                     for c in ax.collections

@@ -23,6 +23,7 @@ NOTEBOOK_VARIABLES = {
     "OMP_NUM_THREADS": "1",  # sums in another order differ in the last digit
     "OPENBLAS_NUM_THREADS": "1",
     "TZ": "UTC",
+    "CRMLAB_STATIC": "1",  # a slider shows itself as text: its ids are new on every run, and no page could move it
 }
 
 

@@ -3,6 +3,12 @@
 One module a concept, named like it; everything is called from here: ``simulate.contracts(...)``.
 """
 
+from crmlab.simulate.delivered_value import (
+    DELIVERED_VALUE,
+    choice_design,
+    delivered_value_choices,
+    delivered_value_survey,
+)
 from crmlab.simulate.retention import COMPANY_CASE, company_case, contracts, shop
 from crmlab.simulate.satisfaction import (
     SATISFACTION_PANEL,
@@ -20,4 +26,8 @@ __all__ = [
     "satisfaction_panel",
     "SATISFACTION_SURVEY",
     "SATISFACTION_PANEL",
+    "choice_design",
+    "delivered_value_choices",
+    "delivered_value_survey",
+    "DELIVERED_VALUE",
 ]

@@ -15,6 +15,7 @@ import time
 import warnings
 from pathlib import Path
 
+import choice  # beside this file
 import numpy as np
 import pandas as pd
 import satisfaction  # beside this file
@@ -248,6 +249,8 @@ def report(small, large, rounds):
         lines.append(f"| {name}, at {small:,} rows | {at_peers[name]:.3g} | | {memory[name, small]:.0f} MB | |")
     print("ordered logit ...", flush=True)
     lines += satisfaction.lines(large // 100)
+    print("conditional logit ...", flush=True)
+    lines += choice.section(in_turn, 3)
     return "\n".join(lines) + "\n"
 
 
