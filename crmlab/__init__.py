@@ -17,6 +17,7 @@ _MODULES = (
     "counting",
     "course",
     "datasets",
+    "lifecycle",
     "likelihood",
     "replications",
     "retention",

@@ -1,5 +1,6 @@
 """The customer lifecycle: phases from a log, time in phase, and the multi-state model of who moves where."""
 
+from crmlab.lifecycle.multistate import MultistateFit, fit_multistate
 from crmlab.lifecycle.phases import PHASES, PhaseRule, phase_episodes, phase_stays, plot_episodes, rule_sensitivity
 from crmlab.lifecycle.times import DurationFit, TimeInPhase, compare_durations, fit_duration, fit_time_in_phase
 
@@ -13,6 +14,8 @@ __all__ = [
     "fit_time_in_phase",
     "fit_duration",
     "compare_durations",
+    "fit_multistate",
     "TimeInPhase",
     "DurationFit",
+    "MultistateFit",
 ]
