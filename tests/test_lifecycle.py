@@ -7,8 +7,11 @@ import lifelines
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.integrate
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.linalg import expm
 
 from crmlab import counting, datasets, lifecycle, simulate, tables
 from crmlab.lifecycle import PhaseRule
@@ -381,3 +384,379 @@ def test_the_figure_of_stays_shows_each():
         lifecycle.plot_episodes(episodes, ["nobody"])
     with pytest.raises(ValueError, match="forward"):
         lifecycle.plot_episodes(lifecycle.phase_episodes(log, clock="reset"))
+
+
+# --- time in phase ------------------------------------------------------------------------------------------------------
+
+
+def durations(rng, size, *, shape=1.3, scale=10.0, late=0.0, ties=False, channels=("web", "shop")):
+    """Stays in one phase on the clock that is reset, some of them entered late; those over before are not in the table."""
+    lasts, follow = scale * rng.weibull(shape, size), rng.uniform(2, 25, size)
+    entry = np.where(rng.uniform(size=size) < late, rng.uniform(0, 6, size), 0.0)
+    if ties:
+        lasts, follow, entry = np.ceil(lasts), np.ceil(follow), np.floor(entry)
+    table = pd.DataFrame({"customer_id": np.arange(size), "phase": "build-up", "entry": entry})
+    table["exit"] = np.minimum(lasts, follow)
+    table["next_phase"] = np.where(lasts <= follow, "decline", None)
+    table["channel"] = rng.choice(channels, size)
+    return table[table["exit"] > table["entry"]].reset_index(drop=True)
+
+
+def to_r(table, folder):
+    """The stays as a file, which R reads: a command line holds only so many numbers."""
+    rows = table[["entry", "exit"]].set_axis(["entry", "leave"], axis=1)
+    rows = rows.assign(left=table["next_phase"].notna().astype(int), group=pd.factorize(table["channel"], sort=True)[0])
+    rows.to_csv(folder / "stays.csv", index=False)
+    return f"library(survival); attach(read.csv({str(folder / 'stays.csv')!r}));"
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_kaplan_meier_agrees_with_r(r, rng, tmp_path, ties):
+    table = durations(rng, 200, late=0.4, ties=ties)
+    fit = lifecycle.fit_time_in_phase(table, "build-up", clock="reset")
+    times = np.array([1.0, 3, 5.5, 9, 14])
+    survival, lower, upper, mean, quartiles = r(
+        to_r(table, tmp_path)
+        + f"""
+        fit <- survfit(Surv(entry, leave, left) ~ 1, conf.type = "log-log")
+        s <- summary(fit, times = c({", ".join(map(str, times))}))
+        cat(s$surv, "\\n", s$lower, "\\n", s$upper, "\\n")
+        cat(summary(fit, rmean = 14)$table[c("rmean", "se(rmean)")], "\\n")
+        cat(unlist(quantile(fit, c(0.25, 0.5))), "\\n")
+        """
+    )
+    ours = fit.survival(times, level=0.95)
+    np.testing.assert_allclose(ours["estimate"], survival, rtol=1e-10)
+    np.testing.assert_allclose(ours[["lower", "upper"]].T, [lower, upper], rtol=1e-8)
+    np.testing.assert_allclose(fit.restricted_mean(14)[["estimate", "std_error"]].iloc[0], mean, rtol=1e-8)
+    found = pd.concat([fit.quantile(q) for q in (0.25, 0.5)])[["estimate", "lower", "upper"]].T.to_numpy().ravel()
+    np.testing.assert_allclose(found, quartiles, rtol=1e-10)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_logrank_agrees_with_r(r, rng, tmp_path, ties):
+    three = ("phone", "shop", "web")
+    table = durations(rng, 240, ties=ties, channels=three)
+    (chisq,) = r(to_r(table, tmp_path) + "cat(survdiff(Surv(leave, left) ~ group)$chisq)")
+    ours = lifecycle.fit_time_in_phase(table, "build-up", "channel", clock="reset").logrank()
+    assert ours["statistic"] == pytest.approx(chisq[0], rel=1e-9) and ours["df"] == 2
+    # With delayed entry R has it as the score test of a Cox model.
+    late = durations(rng, 40 if ties else 150, late=0.5, ties=ties)
+    (score,) = r(to_r(late, tmp_path) + 'cat(coxph(Surv(entry, leave, left) ~ group, ties = "exact")$score)')
+    ours = lifecycle.fit_time_in_phase(late, "build-up", "channel", clock="reset").logrank()
+    assert ours["statistic"] == pytest.approx(score[0], rel=1e-7) and ours["df"] == 1
+
+
+def test_logrank_agrees_with_lifelines(rng):
+    table = durations(rng, 300)
+    ours = lifecycle.fit_time_in_phase(table, "build-up", "channel", clock="reset").logrank()
+    theirs = lifelines.statistics.multivariate_logrank_test(
+        table["exit"], table["channel"], table["next_phase"].notna()
+    )
+    assert ours["statistic"] == pytest.approx(theirs.test_statistic, rel=1e-9)
+    assert ours["p_value"] == pytest.approx(theirs.p_value, rel=1e-9)
+
+
+def test_stays_counted_are_stays_in_rows(rng):
+    """A table and the same table a hundred times over: the same curve, errors a tenth."""
+    table = durations(rng, 150, late=0.3, ties=True)
+    many = pd.concat([table] * 100, ignore_index=True)
+    one, hundred = (lifecycle.fit_time_in_phase(t, "build-up", clock="reset") for t in (table, many))
+    assert len(hundred.counts) == len(one.counts) and hundred.nobs == 100 * one.nobs
+    np.testing.assert_allclose(one.survival([2, 5, 9]), hundred.survival([2, 5, 9]), rtol=1e-12)
+    ratio = one.restricted_mean(9)["std_error"] / hundred.restricted_mean(9)["std_error"]
+    assert ratio.item() == pytest.approx(10, rel=1e-9)
+    for model in ("weibull", "lognormal"):
+        few, lots = (lifecycle.fit_duration(t, "build-up", model, clock="reset") for t in (table, many))
+        np.testing.assert_allclose(few.params, lots.params, rtol=1e-4)
+        assert lots.loglik == pytest.approx(100 * few.loglik, rel=1e-7)
+        np.testing.assert_allclose(few.cov, 100 * lots.cov, rtol=1e-2)
+
+
+def test_groups_are_each_its_own(rng):
+    table = durations(rng, 300)
+    together = lifecycle.fit_time_in_phase(table, "build-up", "channel", clock="reset")
+    for name, rows in table.groupby("channel"):
+        alone = lifecycle.fit_time_in_phase(rows, "build-up", clock="reset")
+        assert together.survival([3, 9]).loc[name].tolist() == alone.survival([3, 9]).tolist()
+        assert together.quantile().loc[name].tolist() == alone.quantile().iloc[0].tolist()
+    summary = together.summary()
+    assert summary.index.names == ["channel", "parameter"] and len(summary) == 4
+    assert list(summary.columns) == ["estimate", "std_error", "lower", "upper"]
+    ax = together.plot()
+    assert len(ax.lines) == 2 and "build-up" in ax.get_xlabel()
+
+
+def test_visits_of_one_customer():
+    rows = [("a", "build-up", 0, 4, "decline"), ("a", "decline", 4, 6, "build-up"), ("a", "build-up", 6, 7, "decline"), ("b", "build-up", 0, 5, None)]  # fmt: skip
+    episodes = pd.DataFrame(rows, columns=COLUMNS)
+    both = lifecycle.fit_time_in_phase(episodes, "build-up")
+    assert (both.nobs, both.customers) == (3, 2)
+    assert both.survival([1, 4]).tolist() == pytest.approx([2 / 3, 1 / 3])
+    first = lifecycle.fit_time_in_phase(episodes, "build-up", visits="first")
+    assert first.nobs == 2 and first.survival(4) == 0.5
+    assert np.isnan(first.survival(5.1))  # beyond the longest stay nobody knows
+
+
+def test_nobody_left_or_all_at_once():
+    alike = pd.DataFrame({"phase": "build-up", "entry": 0.0, "exit": [5.0] * 4, "next_phase": None})
+    fit = lifecycle.fit_time_in_phase(alike, "build-up")
+    assert fit.survival([0, 5]).tolist() == [1, 1] and np.isinf(fit.quantile().to_numpy()).all()
+    assert fit.restricted_mean(5).iloc[0].tolist() == [5, 0, 5, 5]
+    with pytest.raises(ValueError, match="no stay in 'build-up' was seen to end"):
+        lifecycle.fit_duration(alike, "build-up")
+    gone = lifecycle.fit_time_in_phase(alike.assign(next_phase="decline"), "build-up")
+    assert gone.survival([4.9, 5]).tolist() == [1, 0] and gone.quantile()["estimate"].item() == 5
+    assert gone.survival(5, level=0.95)[["lower", "upper"]].isna().all(axis=None)
+
+
+def test_stays_that_cannot_be_used(rng):
+    table = durations(rng, 20)
+    for change, message in (
+        ({"exit": np.nan}, "20 of 20 stays have no finite entry or exit"),
+        ({"exit": table["entry"]}, "end when they begin.*of 0; 1; 2"),
+        ({"channel": None}, "have no 'channel'"),
+        ({"phase": "decline"}, "nobody was in the phase 'build-up'; there are: 'decline'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            lifecycle.fit_time_in_phase(table.assign(**change), "build-up", "channel", clock="reset")
+    with pytest.raises(ValueError, match="needs a column 'next_phase'"):
+        lifecycle.fit_time_in_phase(table.drop(columns="next_phase"), "build-up")
+    with pytest.raises(TypeError, match="DataFrame"):
+        lifecycle.fit_time_in_phase(table["exit"], "build-up")
+    with pytest.raises(ValueError, match="compares groups"):
+        lifecycle.fit_time_in_phase(table, "build-up", clock="reset").logrank()
+    fit = lifecycle.fit_time_in_phase(table, "build-up", clock="reset")
+    for call in (
+        lambda: fit.survival(-1),
+        lambda: fit.quantile(1),
+        lambda: fit.restricted_mean(1e6),
+        lambda: fit.survival(1, 95),
+    ):
+        with pytest.raises(ValueError, match="0 or more|between 0 and 1|not beyond the longest"):
+            call()
+    episodes = lifecycle.phase_episodes(datasets.load("cdnow_sample"), clock="reset")
+    with pytest.raises(ValueError, match="say clock='reset'"):
+        lifecycle.fit_time_in_phase(episodes, "build-up")
+    with pytest.raises(ValueError, match="model= is one of"):
+        lifecycle.fit_duration(table, "build-up", "gompertz")
+
+
+# --- parametric time in phase -------------------------------------------------------------------------------------------
+
+
+def test_parametric_models_agree_with_r(r, rng, tmp_path):
+    table = durations(rng, 300)
+    models = {
+        "exponential": "exponential",
+        "weibull": "weibull",
+        "lognormal": "lognormal",
+        "loglogistic": "loglogistic",
+    }
+    calls = "; ".join(
+        f'f <- survreg(Surv(leave, left) ~ 1, dist = "{name}"); cat(coef(f), f$scale, f$loglik[1], "\\n")'
+        for name in models.values()
+    )
+    for model, (location, spread, loglik) in zip(models, r(to_r(table, tmp_path) + calls)):
+        fit = lifecycle.fit_duration(table, "build-up", model, clock="reset")
+        theirs = {
+            "exponential": [np.exp(location)],
+            "weibull": [np.exp(location), 1 / spread],
+            "lognormal": [location, spread],
+            "loglogistic": [np.exp(location), 1 / spread],
+        }[model]
+        np.testing.assert_allclose(fit.params, theirs, rtol=1e-4)
+        assert fit.loglik == pytest.approx(loglik, abs=1e-5)
+
+
+@pytest.mark.parametrize("model", ["exponential", "weibull", "lognormal", "loglogistic"])
+def test_late_entries_are_conditioned_on(rng, model):
+    """The log-likelihood written out: density over the survivor function at entry, in the unit of the data."""
+    table = durations(rng, 250, late=0.5)
+    fit = lifecycle.fit_duration(table, "build-up", model, clock="reset")
+    frozen = {
+        "exponential": lambda p: scipy.stats.expon(scale=p[0]),
+        "weibull": lambda p: scipy.stats.weibull_min(p[1], scale=p[0]),
+        "lognormal": lambda p: scipy.stats.lognorm(p[1], scale=np.exp(p[0])),
+        "loglogistic": lambda p: scipy.stats.fisk(p[1], scale=p[0]),
+    }[model]
+    left = table["next_phase"].notna()
+
+    def loglik(params):
+        law = frozen(params)
+        return (
+            np.where(left, law.logpdf(table["exit"]), law.logsf(table["exit"])).sum() - law.logsf(table["entry"]).sum()
+        )
+
+    assert fit.loglik == pytest.approx(loglik(fit.params.to_numpy()), rel=1e-9)
+    from statsmodels.tools.numdiff import approx_fprime, approx_hess
+
+    np.testing.assert_allclose(approx_fprime(fit.params.to_numpy(), loglik, centered=True), 0, atol=0.02)
+    np.testing.assert_allclose(
+        fit.cov, np.linalg.inv(-approx_hess(fit.params.to_numpy(), loglik)), rtol=5e-3, atol=1e-6
+    )
+    times = np.array([0.0, 2, 8, 30])
+    np.testing.assert_allclose(fit.survival(times), frozen(fit.params.to_numpy()).sf(times), rtol=1e-9)
+    # The band against draws of the parameters.
+    draws = rng.multivariate_normal(fit.params, fit.cov, 20_000)
+    spread = np.std([np.log(-frozen(p).logsf(8.0)) for p in draws[:2000]])
+    band = fit.survival([8.0], level=0.95)[["lower", "upper"]].to_numpy()[0]
+    assert np.diff(np.log(-np.log(band[::-1])))[0] / (2 * 1.96) == pytest.approx(spread, rel=0.1)
+
+
+def test_weibull_intervals_cover(rng):
+    truth = np.exp(-((8.0 / 10.0) ** 1.3))
+    covered, estimates = [], []
+    for _ in range(200):
+        table = durations(rng, 150, late=0.3)
+        fit = lifecycle.fit_duration(table, "build-up", clock="reset")
+        curve = lifecycle.fit_time_in_phase(table, "build-up", clock="reset")
+        summary, both = fit.summary(), [x.survival([8.0], level=0.95).iloc[0] for x in (fit, curve)]
+        inside = [row["lower"] <= truth <= row["upper"] for row in both]
+        known = [
+            summary["lower"][name] <= value <= summary["upper"][name] for name, value in (("lambda", 10), ("rho", 1.3))
+        ]
+        covered.append(inside + known)
+        estimates.append(fit.params)
+    # Three Monte Carlo errors of a share of 0.95 in 200.
+    assert (np.abs(np.mean(covered, axis=0) - 0.95) < 3 * np.sqrt(0.95 * 0.05 / 200)).all(), np.mean(covered, axis=0)
+    bias = pd.DataFrame(estimates)
+    assert (np.abs(bias.mean() / [10, 1.3] - 1) < 0.02).all()
+
+
+def test_restricted_mean_covers(rng):
+    truth = scipy.integrate.quad(lambda t: np.exp(-((t / 10.0) ** 1.3)), 0, 12)[0]
+    covered = []
+    for _ in range(400):
+        row = (
+            lifecycle.fit_time_in_phase(durations(rng, 150, late=0.3), "build-up", clock="reset")
+            .restricted_mean(12)
+            .iloc[0]
+        )
+        covered.append(row["lower"] <= truth <= row["upper"])
+    assert np.mean(covered) == pytest.approx(0.95, abs=3 * np.sqrt(0.95 * 0.05 / 400))
+
+
+def test_the_scale_of_time_does_not_matter(rng):
+    table = durations(rng, 200, late=0.3)
+    fit = lifecycle.fit_duration(table, "build-up", "lognormal", clock="reset")
+    for factor in (1e-4, 1e5):
+        other = table.assign(entry=table["entry"] * factor, exit=table["exit"] * factor)
+        again = lifecycle.fit_duration(other, "build-up", "lognormal", clock="reset")
+        assert again.params["mu"] == pytest.approx(fit.params["mu"] + np.log(factor), rel=1e-4)
+        assert again.params["sigma"] == pytest.approx(fit.params["sigma"], rel=1e-4)
+        np.testing.assert_allclose(again.cov, fit.cov, rtol=1e-3)
+
+
+def test_models_are_ranked_and_held_against_the_data(rng):
+    table = durations(rng, 5000, shape=2.0)
+    ranked = lifecycle.compare_durations(table, "build-up", clock="reset")
+    assert ranked.index[0] == "weibull" and ranked["aic"].is_monotonic_increasing
+    assert ranked["largest_gap"]["weibull"] < 0.03 < 0.1 < ranked["largest_gap"]["exponential"]
+    assert ranked["outside"]["weibull"] < 0.25 and ranked.attrs["largest_step"] < 0.01
+    fit = lifecycle.fit_duration(table, "build-up", clock="reset")
+    assert ranked["aic"]["weibull"] == fit.aic
+    ax = fit.plot()
+    lifecycle.fit_duration(table, "build-up", "exponential", clock="reset").plot(ax)
+    assert [line.get_label() for line in ax.lines] == ["Kaplan-Meier", "weibull", "exponential"]
+
+
+def test_a_phase_that_a_rule_ends_after_a_wait_is_fitted_by_nothing():
+    episodes = lifecycle.phase_episodes(datasets.load("cdnow"))
+    ranked = lifecycle.compare_durations(episodes, "exploration")
+    # Five stays of eight end after 26 weeks to the day: the rule's wait, not the customers'.
+    assert ranked.attrs["largest_step"] > 14_700 / 23_570
+    assert ranked.attrs == {
+        "largest_step": pytest.approx((episodes.query("phase == 'exploration'")["exit"] == 26).mean()),
+        "at": 26.0,
+    }
+    assert (ranked["largest_gap"] > 0.3).all() and (ranked["at"] == 26).all()
+    # What no rule ends is fitted far better.
+    assert lifecycle.compare_durations(episodes, "decline")["largest_gap"].min() < 0.02
+
+
+# --- the generator ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_generated_lifecycles_have_the_occupancy_they_say(ties):
+    stays = simulate.lifecycle(20_000, months=60, joining=20, ties=ties, seed=3)
+    times = [3, 12, 30]
+    truth = simulate.lifecycle_occupancy(times, ties=ties)
+    # Everybody is followed for 40 months, so the shares are plain ones.
+    for time in times:
+        there = stays[(stays["entry"] <= time) & (stays["exit"] > time)]
+        shares = there["phase"].value_counts() / 20_000
+        error = np.sqrt(truth.loc[time] * (1 - truth.loc[time]) / 20_000)
+        assert (np.abs(shares[truth.columns] - truth.loc[time]) < 4 * error + 1e-12).all()
+    if ties:
+        assert (stays[["entry", "exit"]] % 1 == 0).all(axis=None)
+
+
+def test_generated_rates_are_the_hazards_in_every_cell():
+    stays = simulate.lifecycle(40_000, lost_sight=0.01, observed_from=6, seed=4)
+    stays["exposure"] = stays["exit"] - stays["entry"]
+    assert (stays["entry"] > 0).groupby(stays["customer_id"]).first().mean() > 0.1  # some are entered late
+    truth = simulate.LIFECYCLE
+    for (origin, target), hazard in truth["hazards"].items():
+        for (channel, grade, service), rows in stays[stays["phase"] == origin].groupby(["channel", "grade", "service"]):
+            spec = truth["effects"].get((origin, target), {})
+            effect = spec.get("channel", {}).get(channel, 0) + spec.get("grade", {}).get(grade, 0)
+            expected = hazard * np.exp(effect + spec.get("service", 0) * (service - 3)) * rows["exposure"].sum()
+            moves = (rows["next_phase"] == target).sum()
+            # 210 cells: five standard errors of a Poisson count, and one for the smallest.
+            assert abs(moves - expected) < 5 * np.sqrt(expected) + 1, (origin, target, channel, grade, service)
+
+
+def test_generated_margins_and_covariates():
+    stays = simulate.lifecycle(20_000, seed=5)
+    who = stays.drop_duplicates("customer_id")
+    for name in ("channel", "grade", "service"):
+        shares, truth = who[name].value_counts(normalize=True), pd.Series(simulate.LIFECYCLE[name])
+        np.testing.assert_allclose(shares[truth.index], truth, atol=0.02)
+        assert (stays.groupby("customer_id")[name].nunique() == 1).all()
+    stays["length"] = stays["exit"] - stays["entry"]
+    sums = stays.groupby(["phase", "grade"], observed=True)[["margin", "length"]].sum()
+    rate = sums["margin"] / sums["length"]
+    for (phase, grade), value in rate.items():
+        expected = simulate.LIFECYCLE["margin"][phase] * (1.5 if grade == "gold" else 1.0)
+        assert value == pytest.approx(expected, rel=0.03)
+    assert stays["joined"].between(0, 36).all() and (stays["joined"] + stays["exit"] <= 48 + 1e-9).all()
+
+
+def test_generated_histories_hold_together():
+    stays = simulate.lifecycle(2000, ties=True, frailty=1.0, seed=6)
+    same = stays["customer_id"].eq(stays["customer_id"].shift())
+    assert (stays["entry"][same] == stays["exit"].shift()[same]).all()
+    assert (stays["phase"][same].astype(str) == stays["next_phase"].shift()[same].astype(str)).all()
+    assert same.any() and stays["next_phase"][same.shift(-1, fill_value=False)].notna().all()
+    assert (stays["entry"][~same] == 0).all()
+    assert stays.attrs["hazards"]["decline > build-up"] == 0.04 and stays.attrs["frailty"] == 1.0
+
+
+def test_frailty_makes_the_fast_faster():
+    """With frailty, who moved early moves on early: not Markov. Without, the past says nothing."""
+    hazards = {("exploration", "build-up"): 0.1, ("build-up", "stability"): 0.1}
+    for frailty, differs in ((0.0, False), (1.0, True)):
+        stays = simulate.lifecycle(20_000, hazards=hazards, effects={}, frailty=frailty, seed=7)
+        second = stays[stays["phase"] == "build-up"].assign(early=lambda d: d["entry"] < 4)
+        second["events"], second["time"] = second["next_phase"].notna(), second["exit"] - second["entry"]
+        sums = second.groupby("early")[["events", "time"]].sum()
+        rates = sums["events"] / sums["time"]
+        z = (rates[True] - rates[False]) / np.sqrt((rates / sums["time"]).sum())
+        assert (z > 10) if differs else (abs(z) < 3)
+
+
+def test_occupancy_without_covariates_is_the_matrix_exponential():
+    hazards = {("exploration", "stability"): 0.2, ("stability", "gone"): 0.05}
+    truth = simulate.lifecycle_occupancy([7.5], hazards=hazards, effects={})
+    generator = np.array([[-0.2, 0.2, 0], [0, -0.05, 0.05], [0, 0, 0]])
+    np.testing.assert_allclose(
+        truth[["exploration", "stability", "gone"]].iloc[0], expm(generator * 7.5)[0], atol=1e-12
+    )
+
+
+def test_a_generated_lifecycle_goes_into_a_file(tmp_path):
+    stays = simulate.lifecycle(50, seed=8)
+    stays.to_parquet(tmp_path / "stays.parquet")
+    assert pd.read_parquet(tmp_path / "stays.parquet")["margin"].equals(stays["margin"])

@@ -19,7 +19,7 @@ __all__ = ["fit_time_in_phase", "fit_duration", "compare_durations", "TimeInPhas
 _CLOCKS = ("forward", "reset")
 
 
-def fit_time_in_phase(episodes, phase, by=None, clock="forward", visits="all"):
+def fit_time_in_phase(episodes, phase, groups=None, clock="forward", visits="all"):
     r"""How long stays in a phase last: the Kaplan-Meier estimate, from counts of stays.
 
     With :math:`n_j` stays under way just before time :math:`t_j` in the phase, of which :math:`d_j` end there,
@@ -36,7 +36,7 @@ def fit_time_in_phase(episodes, phase, by=None, clock="forward", visits="all"):
         One row a stay, as `phase_episodes` returns it: ``phase``, ``entry``, ``exit``, ``next_phase`` (missing: censored).
     phase : str
         Which phase.
-    by : str, optional
+    groups : str, optional
         A column of the episodes by which to compare, such as a channel.
     clock : {"forward", "reset"}
         How the times of `episodes` run. "forward": the time in phase is ``exit - entry``, so every stay has to be seen from its
@@ -59,7 +59,7 @@ def fit_time_in_phase(episodes, phase, by=None, clock="forward", visits="all"):
     Notes
     -----
     Fitted by lifelines' ``KaplanMeierFitter`` with counts as weights. Intervals are on the scale of log(-log S). In R:
-    ``survfit(Surv(entry, exit, left) ~ by, conf.type = "log-log")``.
+    ``survfit(Surv(entry, exit, left) ~ group, conf.type = "log-log")``.
 
     References
     ----------
@@ -79,9 +79,9 @@ def fit_time_in_phase(episodes, phase, by=None, clock="forward", visits="all"):
     39.0     0.080  0.064  0.099
     """
     one_of("visits", visits, ("all", "first"))
-    counts, customers = _duration_counts(episodes, phase, by, clock, visits)
+    counts, customers = _duration_counts(episodes, phase, groups, clock, visits)
     unit = episodes.attrs.get("unit", "time unit")
-    return TimeInPhase(phase, by, unit, int(counts["stays"].sum()), customers, counts)
+    return TimeInPhase(phase, groups, unit, int(counts["stays"].sum()), customers, counts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,8 @@ class TimeInPhase:
     Attributes
     ----------
     phase : str
-    by : str or None
+    group : str or None
+        The column of the groups.
     unit : str
         Of the times.
     nobs : int
@@ -103,7 +104,7 @@ class TimeInPhase:
     """
 
     phase: str
-    by: str | None
+    group: str | None
     unit: str
     nobs: int
     customers: int | None
@@ -129,7 +130,7 @@ class TimeInPhase:
         table = self._join({name: _curve(rows, times, level or 0.95) for name, rows in self._groups()})
         if level is not None:
             return table
-        single = np.ndim(t) == 0 and self.by is None
+        single = np.ndim(t) == 0 and self.group is None
         return float(table["estimate"].iloc[0]) if single else table["estimate"].rename("survival")
 
     def quantile(self, q=0.5, level=0.95):
@@ -221,7 +222,9 @@ class TimeInPhase:
         """
         groups = [rows for _, rows in self._groups()]
         if len(groups) < 2:
-            raise ValueError("a log-rank test compares groups: fit_time_in_phase(..., by=) a column with two or more.")
+            raise ValueError(
+                "a log-rank test compares groups: fit_time_in_phase(..., groups=) a column with two or more."
+            )
         times = _risk(self.counts)["time"].to_numpy()
         at_risk = np.stack([_at_risk(rows, times) for rows in groups])
         ended = np.stack([_ended(rows, times) for rows in groups])
@@ -284,18 +287,18 @@ class TimeInPhase:
             )
         ax.yaxis.set_major_formatter(style.PERCENT)
         ax.set(xlabel=f"time in {self.phase}, {self.unit}s", ylabel="share still in the phase", ylim=(0, 1.03))
-        ax.legend(title=self.by)
+        ax.legend(title=self.group)
         return ax
 
     def _groups(self):
-        return list(_groups(self.counts, self.by))
+        return list(_groups(self.counts, self.group))
 
     def _join(self, tables):
-        return tables[None] if self.by is None else pd.concat(tables, names=[self.by])
+        return tables[None] if self.group is None else pd.concat(tables, names=[self.group])
 
     def _rows(self, rows, columns):
         table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-        return table.rename_axis(self.by) if self.by else table.set_axis([self.phase]).rename_axis("phase")
+        return table.rename_axis(self.group) if self.group else table.set_axis([self.phase]).rename_axis("phase")
 
 
 _MODELS = {"exponential": "Exponential", "weibull": "Weibull", "lognormal": "LogNormal", "loglogistic": "LogLogistic"}
