@@ -9,7 +9,7 @@ from scipy import special
 
 from crmlab.arguments import one_of
 from crmlab.lifecycle import aalen_johansen as aj
-from crmlab.lifecycle import landmark, plots
+from crmlab.lifecycle import markov, plots
 from crmlab.lifecycle.stays import take
 from crmlab.likelihood import normal_quantile
 
@@ -385,7 +385,7 @@ class MultistateFit:
 
         return self._each(table)
 
-    def ever_reach(self, phase, horizon, start=None, since=None, level=0.95):
+    def ever_reach(self, phase, horizon, start=None, since=None, method="aalen-johansen", level=0.95):
         """Probability of having been in a phase at least once by a time: first passage.
 
         Who gets there counts, whether or not it stays; who ends in a phase that nobody leaves before that never will.
@@ -398,6 +398,10 @@ class MultistateFit:
             Times on the clock.
         start, since
             As in `occupancy`.
+        method : {"aalen-johansen", "stopped"}
+            From the hazards of all customers, which takes the process to be Markov; or from each customer's history up to its first
+            time in the phase, which with `start` and `since` left alone needs no such thing. The latter follows customers, and
+            takes those who came under observation late as not having been there before.
         level : float, default 0.95
 
         Returns
@@ -405,10 +409,15 @@ class MultistateFit:
         pandas.DataFrame
             Indexed by ``time``: ``estimate``, ``std_error``, ``lower``, ``upper``.
         """
+        one_of("method", method, ("aalen-johansen", "stopped"))
         goal = self._place(phase, "phase=")
         times = self._times(horizon, since)
+        if method == "stopped":
+            self._know_customers("method='stopped'")
 
         def table(sample):
+            if method == "stopped" and self.clock == "forward":
+                sample = sample.stopped(goal)
             chain, begin = self._chain(sample, start, (goal,)), self._start(sample, start, since)
             estimate, variance = self._probabilities(chain, begin, times, level, self.errors)
             frame = _with_interval(estimate[:, goal], variance[:, goal], level, "logit")
@@ -463,10 +472,46 @@ class MultistateFit:
         return pd.DataFrame(columns)
 
     def markov_test(self, landmarks=None, draws=10_000, seed=0):
-        """Test whether what comes next depends on more than the phase and the time; see `crmlab.lifecycle.landmark`."""
+        r"""Test whether what comes next depends on more than the phase and the time.
+
+        If the process is Markov, then among customers who are in phase :math:`l` at a time :math:`t`, it does not matter where they were
+        at an earlier time :math:`s`. For each landmark :math:`s`, phase :math:`q` and kind of move :math:`l \to m`, the log-rank statistic
+
+        .. math:: U = \sum_{t > s} \Bigl( dN^{(q)}_{lm}(t) - Y^{(q)}_l(t) \frac{dN_{lm}(t)}{Y_l(t)} \Bigr)
+
+        compares those who were in :math:`q` at :math:`s` with all others who were under observation then. Its variance is that of the
+        customers' contributions; the p-value of the largest :math:`|z|` comes from the joint normal distribution of all of them, so
+        that looking many times is paid for. Comparisons with fewer than 5 moves expected on either side are left out.
+
+        Parameters
+        ----------
+        landmarks : sequence of float, optional
+            By default the times by which a tenth, two tenths, ..., nine tenths of the moves had happened.
+        draws : int, default 10000
+            Of the joint normal distribution; the smallest possible p-value is 1 / (draws + 1).
+        seed : int or numpy.random.Generator
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by ``from`` and ``to``, the first row ("any", "any") being the test of all of them together: ``statistic`` (largest
+            :math:`|z|`), ``landmark`` and ``phase`` (where it was found), ``comparisons`` (how many were made), ``p_value``.
+
+        Notes
+        -----
+        A large p-value is no proof: with few customers the test sees little. In R: ``mstate::MarkovTest``, which takes p-values from a
+        wild bootstrap.
+
+        References
+        ----------
+        A. C. Titman and H. Putter (2022), General tests of the Markov property in multi-state models, *Biostatistics*
+        23(2):380-396.
+        """
         self._forward("the test of the Markov property")
         self._know_customers("the test of the Markov property")
-        return self._each(lambda sample: landmark.markov_test(sample, self.phases, landmarks, draws, seed))
+        if landmarks is not None:
+            landmarks = self._times(landmarks)
+        return self._each(lambda sample: markov.markov_test(sample, self.phases, landmarks, draws, seed))
 
     # --- figures -------------------------------------------------------------------------------------------------
 
@@ -474,7 +519,7 @@ class MultistateFit:
         """The same as `plot_occupancy`."""
         return self.plot_occupancy(ax=ax)
 
-    def plot_occupancy(self, times=None, start=None, since=None, level=0.95, ax=None):
+    def plot_occupancy(self, times=None, start=None, since=None, level=0.95, unit="", ax=None):
         """Occupancy over time, a line a phase with its band; groups differ in their lines.
 
         Parameters
@@ -483,13 +528,15 @@ class MultistateFit:
             By default at most 200 times over the clock.
         start, since, level
             As in `occupancy`; with ``level=None`` no bands.
+        unit : str
+            The unit of time, such as ``"week"``, for the label.
         ax : matplotlib.axes.Axes, optional
 
         Returns
         -------
         matplotlib.axes.Axes
         """
-        return plots.occupancy(self, times, start, since, level, ax)
+        return plots.occupancy(self, times, start, since, level, unit, ax)
 
     def plot_transitions(self, group=None, at=None, unit="", ax=None):
         """The phases and the moves between them: numbers in each phase, moves and their mean rates.

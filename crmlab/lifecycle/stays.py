@@ -220,6 +220,18 @@ class Sample:
         pieces = (self.origin[rows], self.target[rows], begin, self.end[rows])
         return Sample(self.phases, self.grid, *pieces, weight, _runs(self.customer[rows]))
 
+    def stopped(self, phase):
+        """The same customers up to their first time in a phase; who is first seen there stays as that one stay."""
+        inside = np.cumsum(self.origin == phase)
+        first = np.diff(self.customer, prepend=-1) > 0
+        earlier = inside - (self.origin == phase)
+        # Stays in the phase before this one, since the customer's first stay.
+        rows = earlier - earlier[first][self.customer] == 0
+        # Of the phase itself only who began there needs to be known: it is never left, and its own stay says no more.
+        weight = None if self.weight is None else self.weight[rows]
+        pieces = (v[rows] for v in (self.origin, self.target, self.begin, self.end))
+        return Sample(self.phases, self.grid, *pieces, weight, _runs(self.customer[rows]))
+
 
 def take(data, clock, phases=None, groups=None, weights=None, gaps="refuse"):
     """Check and code a table of stays or of their counts; see `crmlab.lifecycle.fit_multistate`."""
@@ -430,14 +442,18 @@ class _Intake:
 
     def _row(self, row, name):
         shown = self.data.iloc[row]
-        who = f"customer {shown['customer_id']!r}, " if self.known and name != "customer_id" else ""
+        who = f"customer {_named(shown['customer_id'])}, " if self.known and name != "customer_id" else ""
         named = "" if name in _COLUMNS else f"{name} {shown[name]}, "
         names = [column for column in ("phase", "entry", "exit", "next_phase")]
         return f"row {row}: {who}{named}" + ", ".join(f"{column} {_show(shown[column])}" for column in names)
 
     def _names(self, rows):
         names = list(dict.fromkeys(self.data["customer_id"].iloc[rows[:50]]))
-        return ", ".join(map(repr, names[:3])) + (", ..." if len(names) > 3 else "")
+        return ", ".join(map(_named, names[:3])) + (", ..." if len(names) > 3 else "")
+
+
+def _named(customer):
+    return repr(customer) if isinstance(customer, str) else str(customer)
 
 
 def _show(value):
