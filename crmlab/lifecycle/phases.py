@@ -18,6 +18,7 @@ __all__ = ["PHASES", "PhaseRule", "phase_episodes", "phase_stays", "rule_sensiti
 
 PHASES = ("exploration", "build-up", "stability", "decline")
 _CLOCKS = ("forward", "reset")
+_UNKNOWN = -(2**30)  # a day that is not known, where a number has to stand
 
 
 @dataclass(frozen=True)
@@ -176,19 +177,35 @@ def phase_episodes(
     one_of("unit", unit, counting._DAYS)
     rule = PhaseRule() if rule is None else rule
     stays = _stays(log, rule, observed_from, observed_until, since, also, customer, date)
-    origin = stays.first if clock == "forward" else stays.begun
-    length = counting._DAYS[unit]
-    columns = [stays.customer_id, stays.phase, stays.next_phase]
-    times = {"entry": (stays.start - origin) / length, "exit": (stays.end - origin) / length}
-    frame = stays.order_by("customer_id", "start").select(
-        *columns, **times, **{name: stays[name] for name in _names(also)}
+    origin = stays["first"] if clock == "forward" else stays.begun
+    # Small whole numbers without gaps: they are sorted and fetched in half the time.
+    names = _names(also)
+    found = stays.select(
+        "customer_id",
+        *names,
+        _phase=stays.phase.cast("int8"),
+        _next=stays.next_phase.fill_null(-1).cast("int8"),
+        _start=stays.start.cast("int32"),
+        _end=stays.end.cast("int32"),
+        _origin=origin.fill_null(_UNKNOWN).cast("int32"),
     )
-    frame = frame.to_pandas()
-    for name in ("phase", "next_phase"):
-        codes = frame[name].astype("Int8").fillna(-1)
-        frame[name] = pd.Categorical.from_codes(codes, PHASES, ordered=True)
-    unknown, empty = frame["entry"].isna(), frame["exit"] <= frame["entry"]
-    frame = frame.loc[~(unknown | empty), ["customer_id", "phase", "entry", "exit", "next_phase", *_names(also)]]
+    found = found.order_by("customer_id", "_start").to_pandas()
+    start, end, origin = (found.pop(name).to_numpy() for name in ("_start", "_end", "_origin"))
+    unknown, empty = origin == _UNKNOWN, end <= start
+    days = counting._DAYS[unit]
+    frame = pd.DataFrame(
+        {
+            "customer_id": found["customer_id"],
+            "phase": pd.Categorical.from_codes(found.pop("_phase"), PHASES, ordered=True),
+            "entry": (start - origin) / days,
+            "exit": (end - origin) / days,
+            "next_phase": pd.Categorical.from_codes(found.pop("_next"), PHASES, ordered=True),
+            **{name: found[name] for name in names},
+        },
+        copy=False,
+    )
+    if unknown.any() or empty.any():
+        frame = frame.loc[~(unknown | empty)]
     frame = frame.reset_index(drop=True)
     if frame.empty:
         raise ValueError(
@@ -216,7 +233,8 @@ def phase_stays(
         ``customer_id``, ``phase``, ``start`` and ``end`` (the day on which the phase was left; missing while it lasts),
         ``next_phase``, ``begun`` (when the stay really began: before ``start`` if it is entered late, missing if it is not
         known), ``first`` (the customer's first purchase) and the columns of `also`. In no particular order. It keeps the contract of
-        `crmlab.tables.episodes`, so that `crmlab.counting.transition_counts` counts it where it lies.
+        `crmlab.tables.episodes`, so that `crmlab.counting.transition_counts` counts it where it lies. Each look at it applies
+        the rule again: where it is looked at more than once, write it with ``to_parquet`` first.
 
     Examples
     --------

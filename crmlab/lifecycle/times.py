@@ -154,10 +154,11 @@ class TimeInPhase:
         for name, group in self._groups():
             times = _risk(group)["time"].to_numpy()
             band = _curve(group, times, level)
+            # Where the curve has come down to 0 so has its lower limit; of the upper one nothing is known.
+            band["lower"] = band["lower"].mask(band["estimate"] == 0, 0.0)
             # The first time at which the curve is no longer above 1 - q; the lower curve gets there first.
-            found = [
-                times[np.flatnonzero(band[c].fillna(np.inf) <= 1 - q + 1e-12)] for c in ("estimate", "lower", "upper")
-            ]
+            reached = [band[name] <= 1 - q + 1e-12 for name in ("estimate", "lower", "upper")]
+            found = [times[np.flatnonzero(curve)] for curve in reached]
             rows[name] = [part[0] if len(part) else np.inf for part in found]
         return self._rows(rows, ["estimate", "lower", "upper"])
 
