@@ -71,17 +71,20 @@ class Start:
 def probabilities(chain, first, until):
     """F for the probabilities after so many events each: (events + 1, phases, targets x phases), in blocks of targets."""
     size = chain.steps.shape[1]
+    identity = np.eye(size)[:, None, :]
     until = np.asarray(until)
     last = max(int(until.max()), first)
     per = max(1, _BLOCK // ((last - first + 1) * size * size))
     for begin in range(0, len(until), per):
         part = until[begin : begin + per]
         ahead = np.zeros((last - first + 1, size, len(part), size))
+        stops = set(part.tolist())
         for number in range(last, first - 1, -1):
             now = ahead[number - first]
             if number < last:
                 np.matmul(chain.steps[number], ahead[number - first + 1].reshape(size, -1), out=now.reshape(size, -1))
-            now[:, part == number, :] = np.eye(size)[:, None, :]
+            if number in stops:
+                now[:, part == number, :] = identity
         yield slice(begin, begin + per), ahead.reshape(last - first + 1, size, -1)
 
 

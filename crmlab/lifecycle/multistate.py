@@ -78,7 +78,8 @@ def fit_multistate(
     Notes
     -----
     Times that differ by rounding alone (relative 1.5e-8) are one time. In R: ``survival::survfit(Surv(entry, exit, factor(next_phase)) ~ 1,
-    id = customer_id, istate = phase)`` (jackknife errors) and ``etm::etm`` (Greenwood's).
+    id = customer_id, istate = phase, influence = TRUE)`` (jackknife errors; without ``influence = TRUE`` those of version 3.5 leave out that the
+    shares at the start are estimated) and ``etm::etm`` (Greenwood's).
 
     References
     ----------
@@ -666,10 +667,7 @@ class _Present:
     when: float | None
 
     def __call__(self, sample, origin, begin, end):
-        if self.when is None:
-            first = sample.events[0]
-            return (begin < first) & (end >= first)
-        here = np.searchsorted(sample.grid, self.when, "right") - 1
+        here = sample.beginning if self.when is None else np.searchsorted(sample.grid, self.when, "right") - 1
         return (begin <= here) & (end > here)
 
 

@@ -135,8 +135,13 @@ class Sample:
     def present(self, when):
         """In each phase at a time: entered at or before it, not left by then. None: just before the first event."""
         entered, left = self._flows
-        last = self.events[0] - 1 if when is None else np.searchsorted(self.grid, when, "right") - 1
+        last = self.beginning if when is None else np.searchsorted(self.grid, when, "right") - 1
         return (entered[last] - left[last]).astype(float) if last >= 0 else np.zeros(self._size)
+
+    @property
+    def beginning(self):
+        """Position in grid just before the first event; without events that of the first entry."""
+        return self.events[0] - 1 if len(self.events) else self.begin.min()
 
     @cached_property
     def exposure(self):
