@@ -421,6 +421,7 @@ def plot_episodes(episodes, customers=None, purchases=None, ax=None):
         )
     ax.set_yticks(list(rows.values()), [str(who) for who in rows])
     ax.grid(axis="y", visible=False)
+    ax.set_xlim(left=-0.01 * shown["exit"].max())  # a mark at 0 shows whole
     ax.set(xlabel=f"time since the first purchase, {unit}s", ylabel="customer")
     ax.figure.legend(loc="outside lower center", ncols=5)
     return ax

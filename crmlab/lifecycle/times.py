@@ -603,7 +603,7 @@ def _duration_counts(episodes, phase, by, clock, visits):
     if clock == "forward":
         # Differences of times from the first purchase: rounded, so that equal numbers of days are equal.
         entry, leaving = np.zeros(len(stays)), np.round(leaving - entry, 9)
-    keys = {by: stays[by].to_numpy()} if by else {}
+    keys = {by: stays[by].array} if by else {}  # a categorical keeps its order
     table = pd.DataFrame({**keys, "entry": entry, "exit": leaving, "left": stays["next_phase"].notna().to_numpy()})
     counts = table.groupby([*keys, "entry", "exit", "left"], observed=True).size().rename("stays").reset_index()
     return counts, int(stays["customer_id"].nunique()) if "customer_id" in stays else None
