@@ -238,6 +238,59 @@ def test_stopped_histories_and_the_reset_clock_are_those_of_survfit(r, rng, tmp_
     np.testing.assert_allclose(decline.xs("lost", level="phase")["estimate"], out[4], atol=1e-8)
 
 
+def test_documented_examples_of_the_survival_package(r, tmp_path):
+    """The vignettes print restricted mean times on data that R carries, and for `myeloid` their jackknife errors."""
+    r(
+        f"""
+    suppressMessages(library(survival))
+    # "Multi-state models and competing risks", section 3: a tie of progression and death is moved back by a tenth of a month.
+    ptemp <- with(mgus2, ifelse(ptime == futime & pstat == 1, ptime - .1, ptime))
+    d <- tmerge(mgus2, mgus2, id = id, death = event(futime, death), pcm = event(ptemp, pstat))
+    d$next_phase <- c("", "pcm", "death")[1 + with(d, ifelse(death == 1, 2, pcm))]
+    d$phase <- ifelse(d$tstart > 0, "pcm", "(s0)")
+    write.csv(d[, c("id", "sex", "phase", "tstart", "tstop", "next_phase")], "{tmp_path}/mgus.csv", row.names = FALSE)
+    # "A package for survival analysis in R", section 2.3.4: complete response, transplants as non-events.
+    t <- myeloid
+    tied <- with(t, !is.na(crtime) & !is.na(txtime) & crtime == txtime)
+    t$crtime[tied] <- t$crtime[tied] - 1
+    m <- tmerge(t[, 1:2], t, id = id, death = event(futime, death), sct = event(txtime), cr = event(crtime), relapse = event(rltime))
+    e <- with(m, ifelse(death == 1, 4, ifelse(relapse == 1, 3, ifelse(cr == 1, 1, 0))))
+    m$next_phase <- c("", "CR", "SCT", "relapse", "death")[1 + e]
+    m$phase <- ave(ifelse(e == 0, NA, m$next_phase), m$id, FUN = function(v) {{
+        last <- "(s0)"; out <- character(length(v))
+        for (k in seq_along(v)) {{ out[k] <- last; if (!is.na(v[k])) last <- v[k] }}
+        out }})
+    m$tstart <- m$tstart * 12 / 365.25; m$tstop <- m$tstop * 12 / 365.25
+    write.csv(m[, c("id", "trt", "phase", "tstart", "tstop", "next_phase")], "{tmp_path}/myeloid.csv", row.names = FALSE)
+    """
+    )
+    names = {"id": "customer_id", "tstart": "entry", "tstop": "exit"}
+    mgus = pd.read_csv(tmp_path / "mgus.csv", keep_default_na=False, na_values={"next_phase": ""}).rename(columns=names)
+    fit = lifecycle.fit_multistate(mgus, groups="sex", phases=("(s0)", "pcm", "death"))
+    assert fit.groups == ("F", "M") and fit.nobs == 690 + 809
+    moves = fit.transitions()["moves"].groupby(["from", "to"]).sum()
+    assert (moves.loc[("(s0)", "pcm")], moves.loc[("(s0)", "death")], moves.loc[("pcm", "death")]) == (115, 860, 103)
+    printed = {"F": [118.2, 3.2, 118.6], "M": [104.1, 2.7, 133.2]}
+    found = fit.expected_time(240)["estimate"]
+    for sex, numbers in printed.items():
+        np.testing.assert_allclose(found[sex], numbers, atol=0.05 + 1e-9)
+    myeloid = pd.read_csv(tmp_path / "myeloid.csv", keep_default_na=False, na_values={"next_phase": ""}).rename(
+        columns=names
+    )
+    states = ("(s0)", "CR", "relapse", "death")
+    fit = lifecycle.fit_multistate(myeloid, groups="trt", errors="jackknife", phases=states)
+    assert fit.nobs == 1689
+    found = fit.expected_time(48)
+    # The first to two digits as worked out in the vignette, the second as printed.
+    np.testing.assert_allclose(found.loc["A", "estimate"], [7.10, 16.34, 4.31, 20.24], atol=0.005 + 1e-9)
+    np.testing.assert_allclose(found.loc["A", "std_error"], [0.78, 1.13, 0.56, 1.10], atol=0.005 + 1e-9)
+    np.testing.assert_allclose(found.loc["B", "estimate"], [5.6, 21.2, 5.5, 15.6], atol=0.05 + 1e-9)
+    np.testing.assert_allclose(found.loc["B", "std_error"], [0.65, 1.12, 0.61, 1.01], atol=0.005 + 1e-9)
+    # "The restricted mean time in the CR state is extended by ... 4.89 months."
+    more = fit.difference("expected_time", 48).loc["CR"]
+    assert more["estimate"] == pytest.approx(4.89, abs=0.005)
+
+
 def test_markov_statistic_is_the_robust_score_of_coxph(r, rng, tmp_path):
     """One landmark, one comparison: the robust score test of a Cox model with the earlier phase as its covariate."""
     data = continuous(300, rng)

@@ -65,7 +65,7 @@ class Start:
     shares: np.ndarray
     first: int  # number of event times that lie before
     size: float | None = None
-    covers: object = None  # for an estimated start: which kinds of stays were present
+    position: int | None = None  # of the beginning in the grid, if the shares are those seen then
 
 
 def probabilities(chain, first, until):
@@ -132,23 +132,29 @@ def jackknife(chain, start, ahead):
     expected = np.zeros_like(ahead)
     drift = chain.steps[first : first + count] - np.eye(size)
     np.cumsum(weight[:, :, None] * (drift @ after), axis=0, out=expected[1:])
-    origin, target, begin, end = sample.kinds
-    seen = sample.events_until
-    enter = np.clip(seen[begin] - first, 0, count)
-    leave = np.clip(seen[end] - first, 0, count)
-    event = seen[end] - 1 - first
+    origin, target, after_, when = sample.marks
+    position = sample.events_until[when]
+    step = np.clip(position - first, 0, count)
+    event = position - 1 - first
     moved = (target >= 0) & (event >= 0) & (event < count) & ~np.isin(origin, chain.stopped)
-    covered = start.covers(sample, origin, begin, end) if start.size else None
+    leaves, begins = origin >= 0, after_ >= 0
+    seen_at_start = when <= start.position if start.size else None
     variance = np.empty(ahead.shape[2])
     per = max(1, 4 * _BLOCK // max(1, len(origin)))
-    for begin_ in range(0, len(variance), per):
-        part = slice(begin_, begin_ + per)
-        influence = expected[enter, origin, part] - expected[leave, origin, part]
+    for begin in range(0, len(variance), per):
+        part = slice(begin, begin + per)
+        influence = np.zeros((len(origin), len(variance[part])))
+        # What a stay has gathered of expected moves: that until its end less that until its beginning.
+        influence[leaves] -= expected[step[leaves], origin[leaves], part]
+        influence[begins] += expected[step[begins], after_[begins], part]
         i, k = origin[moved], event[moved]
         influence[moved] += weight[k, i][:, None] * (after[k, target[moved], part] - after[k, i, part])
-        if covered is not None:
-            value = start.shares @ ahead[0][:, part]
-            influence[covered] += (ahead[0][origin[covered], part] - value) / start.size
+        if start.size:
+            value = (ahead[0][:, part] - start.shares @ ahead[0][:, part]) / start.size
+            # Present at the start: begun by then less ended by then.
+            for chosen, phase, sign in ((begins, after_, 1), (leaves, origin, -1)):
+                chosen = chosen & seen_at_start
+                influence[chosen] += sign * value[phase[chosen]]
         variance[part] = sample.spread(influence)
     return variance
 
@@ -177,22 +183,17 @@ def hazard_variance(sample, pairs, until, errors):
         jump = moves * (at_risk - moves) / at_risk**3
         return np.concatenate([np.zeros((1, len(origin))), jump.cumsum(axis=0)])[until].T
     expected = np.concatenate([np.zeros((1, len(origin))), (moves / at_risk**2).cumsum(axis=0)])
-    kind_origin, kind_target, begin, end = sample.kinds
-    seen = sample.events_until
+    left, moved_to, begun, when = sample.marks
+    seen = sample.events_until[when]
     variance = np.empty((len(origin), len(until)))
-    per = max(1, 4 * _BLOCK // max(1, len(begin)))
+    per = max(1, 4 * _BLOCK // max(1, len(when)))
     for pair, (i, j) in enumerate(zip(origin, target)):
-        mine = kind_origin == i
-        enter, leave, moved = seen[begin[mine]], seen[end[mine]], kind_target[mine] == j
+        ends, begins, moved = left == i, begun == i, (left == i) & (moved_to == j)
         for first in range(0, len(until), per):
             stop = until[first : first + per]
-            influence = np.zeros((len(begin), len(stop)))
-            rows = (
-                expected[:, pair][np.minimum(enter[:, None], stop)]
-                - expected[:, pair][np.minimum(leave[:, None], stop)]
-            )
-            rows += (moved[:, None] & (leave[:, None] <= stop)) / at_risk[np.maximum(leave - 1, 0), pair][:, None]
-            influence[mine] = rows
+            gathered = expected[:, pair][np.minimum(seen[:, None], stop)]
+            influence = gathered * (begins.astype(float) - ends)[:, None]
+            influence[moved] += (seen[moved, None] <= stop) / at_risk[seen[moved] - 1, pair][:, None]
             variance[pair, first : first + per] = sample.spread(influence)
     return variance
 

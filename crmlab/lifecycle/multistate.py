@@ -223,10 +223,10 @@ class MultistateFit:
             if self.errors == "greenwood":
                 variance = moves / exposure**2
             else:
-                origin, target, begin, end = sample.kinds
-                length = sample.grid[end] - sample.grid[begin]
-                mine = origin[:, None] == i
-                influence = mine * ((target[:, None] == j) - length[:, None] * moves / exposure) / exposure
+                left, moved_to, begun, when = sample.marks
+                exposed = ((left[:, None] == i) * 1.0 - (begun[:, None] == i)) * sample.grid[when][:, None]
+                moved = (left[:, None] == i) & (moved_to[:, None] == j)
+                influence = (moved - exposed * moves / exposure) / exposure
                 variance = sample.spread(influence)
             names = [f"{a} -> {b}" for a, b in zip(self._labels(i), self._labels(j))]
             frame = _with_interval(moves / exposure, variance, level, "log")
@@ -633,7 +633,8 @@ class MultistateFit:
                 raise ValueError(
                     f"nobody was under observation at since={since!r}: say where customers start with start=."
                 )
-            return aj.Start(seen / seen.sum(), first, seen.sum(), _Present(since))
+            here = sample.beginning if since is None else np.searchsorted(sample.grid, since, "right") - 1
+            return aj.Start(seen / seen.sum(), first, seen.sum(), here)
         if isinstance(start, Mapping | pd.Series):
             shares = np.zeros(len(self.phases))
             for name, share in start.items():
@@ -658,17 +659,6 @@ class MultistateFit:
 
     def _variance(self, chain, start, ahead, errors):
         return (aj.greenwood if errors == "greenwood" else aj.jackknife)(chain, start, ahead)
-
-
-@dataclass(frozen=True)
-class _Present:
-    """Which stays were under observation at a time, or just before the first event."""
-
-    when: float | None
-
-    def __call__(self, sample, origin, begin, end):
-        here = sample.beginning if self.when is None else np.searchsorted(sample.grid, self.when, "right") - 1
-        return (begin <= here) & (end > here)
 
 
 def _with_interval(estimate, variance, level, scale, whole=1.0):

@@ -84,14 +84,21 @@ class Sample:
     # --- by time -------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _moved(self):
-        return self.target >= 0
+    def _ends(self):
+        """Stays that ended at each position in grid, by phase and next phase (first: none); None where that is mostly empty."""
+        k, length = self._size, len(self.grid)
+        if length * k * (k + 1) > 1_000_000 + 4 * len(self.origin):
+            return None
+        cell = (self.end * k + self.origin) * (k + 1) + (self.target + 1)
+        return np.bincount(cell, self.weight, length * k * (k + 1)).reshape(length, k, k + 1)
 
     @cached_property
     def events(self):
         """Positions in grid at which somebody moved."""
+        if self._ends is not None:
+            return np.flatnonzero(self._ends[:, :, 1:].any(axis=(1, 2)))
         seen = np.zeros(len(self.grid), bool)
-        seen[self.end[self._moved]] = True
+        seen[self.end[self.target >= 0]] = True
         return np.flatnonzero(seen)
 
     @property
@@ -109,7 +116,9 @@ class Sample:
     @cached_property
     def moves(self):
         """Moves at each event time: (times, from, to)."""
-        k, moved = self._size, self._moved
+        if self._ends is not None:
+            return self._ends[self.events][:, :, 1:].astype(float)
+        k, moved = self._size, self.target >= 0
         when = self.events_until[self.end[moved]] - 1
         cell = (when * k + self.origin[moved]) * k + self.target[moved]
         weight = None if self.weight is None else self.weight[moved]
@@ -117,13 +126,22 @@ class Sample:
         return count.reshape(-1, k, k).astype(float)
 
     @cached_property
+    def _entries(self):
+        """Stays that began at each position in grid, by phase."""
+        return self._tally(self.begin)
+
+    @cached_property
+    def _exits(self):
+        return self._tally(self.end) if self._ends is None else self._ends.sum(axis=2)
+
+    def _tally(self, where):
+        k, length = self._size, len(self.grid)
+        return np.bincount(where * k + self.origin, self.weight, length * k).reshape(length, k)
+
+    @cached_property
     def _flows(self):
         """How many had entered, and left, each phase up to each position in grid."""
-        k, length = self._size, len(self.grid)
-        return tuple(
-            np.bincount(where.astype(np.int64) * k + self.origin, self.weight, length * k).reshape(-1, k).cumsum(axis=0)
-            for where in (self.begin, self.end)
-        )
+        return self._entries.cumsum(axis=0), self._exits.cumsum(axis=0)
 
     @cached_property
     def at_risk(self):
@@ -146,8 +164,7 @@ class Sample:
     @cached_property
     def exposure(self):
         """Time spent in each phase."""
-        length = self.grid[self.end] - self.grid[self.begin]
-        return np.bincount(self.origin, length if self.weight is None else length * self.weight, self._size)
+        return self.grid @ (self._exits - self._entries)
 
     # --- by customer ---------------------------------------------------------------------------------------------
 
@@ -200,15 +217,73 @@ class Sample:
         table = sparse.csr_matrix((np.ones(len(columns)), columns, start), shape=(len(sizes), count))
         return table, np.concatenate(weights)
 
+    @cached_property
+    def _marks(self):
+        """See `marks`; which of them stand in the histories, customer after customer; where each customer's begin."""
+        k, length, rows = self._size + 1, len(self.grid), len(self.origin)
+        goes_on = (self.customer[1:] == self.customer[:-1]) & (self.begin[1:] == self.end[:-1])
+        opens = np.append(True, ~goes_on)
+        after = np.append(np.where(goes_on, self.origin[1:] + 1, 0), 0)
+        # A stay is marked by its end, after the opening of a history that did not go on from the stay before.
+        place = np.arange(rows) + np.cumsum(opens)
+        key = np.empty(place[-1] + 1, np.int64)
+        key[place] = (((self.origin + np.int64(1)) * k + self.target + 1) * k + after) * length + self.end
+        key[place[opens] - 1] = (self.origin[opens] + np.int64(1)) * length + self.begin[opens]
+        code, distinct = pd.factorize(key)
+        rest, when = np.divmod(distinct, length)
+        rest, after = np.divmod(rest, k)
+        origin, target = np.divmod(rest, k)
+        first = place[np.diff(self.customer, prepend=-1) > 0] - 1
+        return (origin - 1, target - 1, after - 1, when), code, np.append(first, len(code))
+
+    @property
+    def marks(self):
+        """What makes up a history: distinct (phase left, phase moved to, phase begun, position in grid), -1 for none of them.
+
+        A customer's influence on an estimate is a sum over its marks: how it came into view, each move, how it was last seen. There are far
+        fewer kinds of these than of stays.
+        """
+        return self._marks[0]
+
+    @cached_property
+    def _pairs(self):
+        """How many customers have each two marks; None where that table would be larger than the histories."""
+        marks, code, first = self._marks
+        count, length = len(marks[0]), np.diff(first)
+        if count**2 > 2e7 or (length.astype(float) ** 2).sum() > 2e8:
+            return None
+        last = np.repeat(first[1:], length)
+        weight = None if self.weight is None else np.repeat(self._weights, length)
+        total, here, both, rows = np.zeros(count**2), np.arange(len(code)), [], []
+        for apart in range(1, length.max() + 1):
+            here = here[here + apart < last[here]]
+            both.append(code[here] * count + code[here + apart])
+            rows.append(here)
+            # Counted when there is enough to count, since each count costs a pass over the table.
+            if sum(map(len, both)) > 2e7 or apart == length.max():
+                known = None if weight is None else weight[np.concatenate(rows)]
+                total += np.bincount(np.concatenate(both), known, count**2)
+                both, rows = [], []
+        total = total.reshape(count, count)
+        return total + total.T + np.diag(np.bincount(code, weight, count))
+
+    @cached_property
+    def _weights(self):
+        first = np.diff(self.customer, prepend=-1) > 0
+        return np.ones(first.sum()) if self.weight is None else self.weight[first]
+
     def spread(self, influence):
-        """Sum over customers of the squared influence; `influence` has a row a kind of stay and a column a number."""
-        table, weight = self.histories
+        """Sum over customers of the squared influence; `influence` has a row a mark and a column a number."""
+        if self._pairs is not None:
+            return np.maximum(np.einsum("ml,ml->l", influence, self._pairs @ influence), 0)
+        marks, code, first = self._marks
+        table = sparse.csr_matrix((np.ones(len(code)), code, first), shape=(len(first) - 1, len(marks[0])))
         total = np.zeros(influence.shape[1])
         block = max(1, 4_000_000 // max(1, influence.shape[1]))
-        for begin in range(0, len(weight), block):
+        for begin in range(0, len(first) - 1, block):
             whole = table[begin : begin + block] @ influence
             np.square(whole, out=whole)
-            total += weight[begin : begin + block] @ whole
+            total += self._weights[begin : begin + block] @ whole
         return total
 
     def landmark(self, phase, when):
@@ -326,9 +401,8 @@ class _Intake:
 
     def _phases(self, given):
         """Labels in order, and each row's phase and next phase as positions among them."""
-        (origin, first), (target, second) = (pd.factorize(self.data[name]) for name in ("phase", "next_phase"))
+        (origin, first), (target, second) = (_coded(self.data[name]) for name in ("phase", "next_phase"))
         self._refuse(origin < 0, "phase", "fill in the phase, or give these rows one of their own, such as 'unknown'")
-        first, second = list(first), list(second)
         for column, found, code in (("phase", first, origin), ("next_phase", second, target)):
             blank = [number for number, name in enumerate(found) if isinstance(name, str) and not name.strip()]
             self._refuse(
@@ -461,6 +535,14 @@ def _named(customer):
     return repr(customer) if isinstance(customer, str) else str(customer)
 
 
+def _coded(column):
+    """Positions among the values (of categories all, also without rows), -1 for missing, and these values."""
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        code, found = pd.factorize(column)
+        return code, list(found)
+    return column.cat.codes.to_numpy(), list(column.cat.categories)
+
+
 def _show(value):
     return "missing" if pd.isna(value) else f"{value:g}" if isinstance(value, float | np.floating) else str(value)
 
@@ -495,8 +577,11 @@ def _positions(entry, exit):
         begin, end = (np.subtract(v, low, dtype=np.int64) for v in (entry, exit))
         seen = np.zeros(int(span) + 1, bool)
         seen[begin] = seen[end] = True
+        grid = (np.flatnonzero(seen) + low).astype(float)
+        if seen.all():
+            return grid, begin, end
         place = np.cumsum(seen) - 1
-        return (np.flatnonzero(seen) + low).astype(float), place[begin], place[end]
+        return grid, place[begin], place[end]
     code, distinct = pd.factorize(np.concatenate([entry, exit]).astype(float))
     order = np.argsort(distinct)
     grid = distinct[order]
