@@ -20,6 +20,7 @@ _MODULES = (
     "datasets",
     "delivered_value",
     "design",
+    "lifecycle",
     "likelihood",
     "regression",
     "replications",

@@ -9,6 +9,7 @@ from crmlab.simulate.delivered_value import (
     delivered_value_choices,
     delivered_value_survey,
 )
+from crmlab.simulate.lifecycle import LIFECYCLE, lifecycle, lifecycle_occupancy
 from crmlab.simulate.retention import COMPANY_CASE, company_case, contracts, shop
 from crmlab.simulate.satisfaction import (
     SATISFACTION_PANEL,
@@ -31,3 +32,4 @@ __all__ = [
     "delivered_value_survey",
     "DELIVERED_VALUE",
 ]
+__all__ = ["contracts", "shop", "company_case", "COMPANY_CASE", "lifecycle", "lifecycle_occupancy", "LIFECYCLE"]

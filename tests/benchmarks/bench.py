@@ -5,6 +5,7 @@ falls on all of them alike; peers run in the same session. Memory is the peak of
 """
 
 import argparse
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -22,6 +23,8 @@ import satisfaction  # beside this file
 
 ROOT = Path(__file__).resolve().parents[2]
 UNTIL = "2025-12-31"
+# Files beside this one, each with a `section(rounds=...)` of the page.
+SECTIONS = ("multistate",)
 
 # One pass over the rows: what one would write by hand.
 SQL = """
@@ -269,6 +272,9 @@ def main():
         print(next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")))
         return
     page = report(args.rows // 10, args.rows, args.rounds)
+    for name in SECTIONS:
+        print(f"{name} ...", flush=True)
+        page += "\n" + importlib.import_module(name).section(rounds=args.rounds)
     args.output.write_text(page, encoding="utf-8")
     print(page)
 
