@@ -154,7 +154,7 @@ class Sample:
         """In each phase at a time: entered at or before it, not left by then. None: just before the first event."""
         entered, left = self._flows
         last = self.beginning if when is None else np.searchsorted(self.grid, when, "right") - 1
-        return (entered[last] - left[last]).astype(float) if last >= 0 else np.zeros(self._size)
+        return np.maximum(entered[last] - left[last], 0.0) if last >= 0 else np.zeros(self._size)
 
     @property
     def beginning(self):
