@@ -340,7 +340,8 @@ class _Intake:
         if lacking:
             raise ValueError(
                 f"a table of stays has the columns customer_id, {', '.join(_COLUMNS)}; {lacking[0]!r} is not there (columns: "
-                f"{', '.join(map(str, data.columns))}). A table of counts has a column customers in place of customer_id."
+                f"{', '.join(map(str, data.columns))}). A table of counts has a column customers in place of customer_id; dates become "
+                "counts by crmlab.counting.transition_counts(..., clock='customer')."
             )
         if not len(data):
             raise ValueError("the table of stays has no rows: there is nobody to follow.")
@@ -363,7 +364,7 @@ class _Intake:
         self._refuse(
             end <= begin,
             "exit",
-            "a stay ends after it began: correct the times, or leave out stays without length",
+            "a stay ends after it began: correct the times, count them in a finer unit, or leave out stays without length",
         )
         if customer is not None:
             order = _order(customer, begin)
