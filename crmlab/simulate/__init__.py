@@ -31,5 +31,7 @@ __all__ = [
     "delivered_value_choices",
     "delivered_value_survey",
     "DELIVERED_VALUE",
+    "lifecycle",
+    "lifecycle_occupancy",
+    "LIFECYCLE",
 ]
-__all__ = ["contracts", "shop", "company_case", "COMPANY_CASE", "lifecycle", "lifecycle_occupancy", "LIFECYCLE"]
