@@ -38,3 +38,9 @@ def test_a_wrong_number_is_a_miss():
         replications.Case("m", "t", "s", {"a": "1"}, dict, {}).rows()
     with pytest.raises(ValueError, match="module="):
         replications.table("nothing")
+
+
+def test_the_readme_says_how_many_come_out(found):
+    line = replications.badge(found)
+    text = " ".join((environment.root() / "README.md").read_text(encoding="utf-8").split())
+    assert line in text, f"README.md should say: {line}"
