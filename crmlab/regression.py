@@ -451,7 +451,7 @@ def plot_coefficients(table, ax, xlabel):
     ax.errorbar(estimate, place, xerr=bars, fmt="o", capsize=4)
     ax.axvline(0, color="grey", linestyle=":", linewidth=1.5)
     ax.set_yticks(place, [str(name) for name in table.index])
-    ax.set(xlabel=xlabel, ylim=(-0.6, len(table) - 0.4))
+    ax.set(xlabel=xlabel, ylabel="parameter", ylim=(-0.6, len(table) - 0.4))
     ax.grid(axis="y", visible=False)
     return ax
 

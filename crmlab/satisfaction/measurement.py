@@ -351,7 +351,7 @@ class CorrectedFit:
             ax.errorbar(table["estimate"].to_numpy(), place, xerr=bars, fmt="os"[i], capsize=4, label=label)
         ax.axvline(0, color="grey", linestyle=":", linewidth=1.5)
         ax.set_yticks(np.arange(len(table))[::-1], list(table.index))
-        ax.set(xlabel=f"change of {self.naive.design.response} for one unit")
+        ax.set(xlabel=f"change of {self.naive.design.response} for one unit", ylabel="parameter")
         ax.legend()
         return ax
 

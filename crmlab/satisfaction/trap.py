@@ -245,7 +245,7 @@ class Trap:
         ax.set_xticks(place, [f"{name}\n({n:,.0f})" for name, n in zip(names, groups["of"])])
         ax.yaxis.set_major_formatter(style.PERCENT)
         ax.set(
-            xlabel="" if by is None else f"{by} (satisfied customers)",
+            xlabel="satisfied customers" if by is None else f"{by} (satisfied customers)",
             ylabel="satisfied and not loyal,\nshare of the satisfied",
             xlim=(-0.6, len(groups) - 0.4),
             ylim=(0, None),
@@ -418,7 +418,7 @@ class Remedies:
         ax.axvline(0, color="grey", linestyle=":", linewidth=1.5)
         ax.set_yticks(np.arange(len(remedies))[::-1], remedies)
         ax.xaxis.set_major_formatter(ticker.PercentFormatter(xmax=1, decimals=0, symbol=""))
-        ax.set(xlabel="change of the share who stay, in points", ylim=(-0.6, len(remedies) - 0.4))
+        ax.set(xlabel="change of the share who stay, in points", ylabel="remedy", ylim=(-0.6, len(remedies) - 0.4))
         if self.by is not None:
             ax.legend()
         return ax
