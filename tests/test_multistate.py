@@ -654,6 +654,24 @@ def test_a_group_followed_for_less_time_has_no_later_numbers():
         assert still["estimate"].tolist() == [1, 0, 0] and (still["std_error"] == 0).all()
 
 
+def test_a_group_may_miss_a_phase_and_weights_need_not_be_whole(rng):
+    data = pd.concat([SMALL.assign(g=0), few(("x", "new", 0, 6, "gone"), ("y", "new", 0, 6, None)).assign(g=1)])
+    for errors in ("greenwood", "jackknife"):
+        fit = lifecycle.fit_multistate(data, groups="g", errors=errors)
+        # What was seen in another group is 0 here; from a phase in which nobody was there is nothing to say.
+        assert fit.summary().loc[1]["estimate"].tolist() == [0, 1 / 12]
+        assert len(fit.transitions()) == len(fit.cumulative_hazard(6)) == 5
+        assert len(fit.difference("summary")) == 2
+        assert fit.transition_probability(1, 1, level=0.95).loc[0]["std_error"].eq(0).all()
+        assert fit.transition_probability(0, 6).loc[1].loc["loyal", "loyal"] == 1
+    data = monthly(300, rng)
+    data["w"] = data["customer_id"].map(dict(enumerate(rng.uniform(0.1, 3, 300))))
+    fit = lifecycle.fit_multistate(data, weights="w")
+    np.testing.assert_allclose(fit.occupancy(range(1, 37)).sum(axis=1), 1)
+    tenth = lifecycle.fit_multistate(data.assign(w=data["w"] / 10), weights="w")
+    np.testing.assert_allclose(fit.transition_probability(2, 30), tenth.transition_probability(2, 30), atol=1e-10)
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 BAD = [

@@ -16,7 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
-__all__ = ["Chain", "Start", "probabilities", "integral", "greenwood", "jackknife", "hazards", "hazard_variance"]
+__all__ = ["Chain", "Start", "path", "integral", "linear", "hazards", "hazard_variance"]
 
 _BLOCK = 8_000_000  # numbers held at once
 
@@ -33,11 +33,14 @@ class Chain:
         """M, (times, from, to); its rows sum to 1."""
         moves, at_risk = self.sample.moves.copy(), self.sample.at_risk
         moves[:, list(self.stopped), :] = 0
-        # Where nobody is at risk nobody moves: such a row is that of the identity.
-        stay, at_risk = at_risk - moves.sum(axis=2) + (at_risk == 0), np.where(at_risk > 0, at_risk, 1)
+        # Where nobody is at risk nobody moves: such a row is that of the identity. Weights that are no whole numbers may leave
+        # a trace of those who have left.
+        anybody = at_risk > 0
+        at_risk = np.where(anybody, at_risk, 1)
         steps = moves / at_risk[:, :, None]
         diagonal = np.arange(steps.shape[1])
-        steps[:, diagonal, diagonal] = stay / at_risk
+        stay = np.maximum(at_risk - moves.sum(axis=2), 0) / at_risk
+        steps[:, diagonal, diagonal] = np.where(anybody, stay, 1)
         return steps
 
     @property
@@ -68,24 +71,59 @@ class Start:
     position: int | None = None  # of the beginning in the grid, if the shares are those seen then
 
 
-def probabilities(chain, first, until):
-    """F for the probabilities after so many events each: (events + 1, phases, targets x phases), in blocks of targets."""
+def path(chain, start, until, errors=None):
+    """Probabilities after so many event times each, and their variances (None without errors): (targets, phases).
+
+    From each target to the next: what is known at the one is carried on by the transitions in between, and what these add comes
+    on top. So each event time is visited once, however many targets there are.
+    """
     size = chain.steps.shape[1]
-    identity = np.eye(size)[:, None, :]
-    until = np.asarray(until)
-    last = max(int(until.max()), first)
-    per = max(1, _BLOCK // ((last - first + 1) * size * size))
-    for begin in range(0, len(until), per):
-        part = until[begin : begin + per]
-        ahead = np.zeros((last - first + 1, size, len(part), size))
-        stops = set(part.tolist())
-        for number in range(last, first - 1, -1):
-            now = ahead[number - first]
-            if number < last:
-                np.matmul(chain.steps[number], ahead[number - first + 1].reshape(size, -1), out=now.reshape(size, -1))
-            if number in stops:
-                now[:, part == number, :] = identity
-        yield slice(begin, begin + per), ahead.reshape(last - first + 1, size, -1)
+    stops, place = np.unique(np.maximum(until, start.first), return_inverse=True)
+    if errors is None:
+        return chain.before(start.shares, start.first, stops[-1])[stops - start.first][place], None
+    shares, first = start.shares, start.first
+    estimate, variance = np.empty((2, len(stops), size))
+    covariance = (np.diag(shares) - np.outer(shares, shares)) / start.size if start.size else np.zeros((size, size))
+    influence = _at_start(chain, start) if errors == "jackknife" else None
+    kept, done = [], 0
+    for number, stop in enumerate(stops):
+        rows = chain.before(shares, first, stop)
+        ahead = _products(chain, first, stop)
+        if errors == "greenwood":
+            covariance = ahead[0].T @ covariance @ ahead[0] + _covariance(chain, rows, first, ahead)
+            variance[number] = np.maximum(np.diag(covariance), 0)
+        else:
+            influence = influence @ ahead[0] + _influence(chain, rows, first, ahead)
+            kept.append(influence)
+            if len(kept) * influence.size > 2 * _BLOCK or number == len(stops) - 1:
+                variance[done : number + 1] = chain.sample.spread(np.hstack(kept)).reshape(-1, size)
+                kept, done = [], number + 1
+        estimate[number] = shares = rows[-1]
+        first = stop
+    return estimate[place], variance[place]
+
+
+def linear(chain, start, ahead, errors):
+    """The estimate start x F_0 and its variance."""
+    rows = chain.before(start.shares, start.first, start.first + len(ahead) - 1)
+    if errors == "jackknife":
+        influence = _at_start(chain, start) @ ahead[0] + _influence(chain, rows, start.first, ahead)
+        return start.shares @ ahead[0], chain.sample.spread(influence)
+    covariance = _covariance(chain, rows, start.first, ahead)
+    if start.size:
+        shares = np.diag(start.shares) - np.outer(start.shares, start.shares)
+        covariance = covariance + ahead[0].T @ shares @ ahead[0] / start.size
+    return start.shares @ ahead[0], np.maximum(np.diag(covariance), 0)
+
+
+def _products(chain, first, last):
+    """F for the probabilities after `last` events: the product of the steps that are still to come."""
+    size = chain.steps.shape[1]
+    ahead = np.empty((last - first + 1, size, size))
+    ahead[-1] = np.eye(size)
+    for number in range(last - 1, first - 1, -1):
+        np.matmul(chain.steps[number], ahead[number - first + 1], out=ahead[number - first])
+    return ahead
 
 
 def integral(chain, first, since, horizon):
@@ -101,70 +139,55 @@ def integral(chain, first, since, horizon):
     return ahead
 
 
-def greenwood(chain, start, ahead):
-    """Variance from counts: at each time the moves out of a phase are multinomial, given how many could move."""
+def _covariance(chain, rows, first, ahead):
+    """What the event times add, from counts: the moves out of a phase are multinomial, given how many could move."""
     count = len(ahead) - 1
-    first = start.first
     steps = chain.steps[first : first + count]
-    weight = _weight(chain, start, count)
-    after = ahead[1:]
-    variance = np.zeros(ahead.shape[2])
-    block = max(1, _BLOCK // ahead[0].size)
-    for begin in range(0, count, block):
-        part = slice(begin, begin + block)
-        mean = steps[part] @ after[part]
-        square = steps[part] @ np.square(after[part])
-        p = weight[1][part]
-        variance += np.einsum("ki,kil->l", weight[0][part] * p, np.maximum(square - np.square(mean), 0))
-    if start.size:
-        mean = start.shares @ ahead[0]
-        variance += np.maximum(start.shares @ np.square(ahead[0]) - np.square(mean), 0) / start.size
-    return variance
+    weight = _per_customer(chain, rows, first) * rows[:-1]
+    # Sum over times and phases of weight x F' (diag(q) - q q') F, with q the row of the step.
+    after = ahead[1:].reshape(-1, ahead.shape[2])
+    mean = (steps @ ahead[1:]).reshape(after.shape)
+    reached = np.matmul(weight[:, None, :], steps).reshape(-1, 1)
+    return after.T @ (reached * after) - mean.T @ (weight.reshape(-1, 1) * mean)
 
 
-def jackknife(chain, start, ahead):
-    """Variance from customers: the infinitesimal jackknife, a customer with its whole history left out a little."""
-    sample = chain.sample
-    count, first = len(ahead) - 1, start.first
-    size = ahead.shape[1]
-    weight = _weight(chain, start, count)[0]
-    after = ahead[1:]
+def _influence(chain, rows, first, ahead):
+    """What the event times add to each mark's influence; see `crmlab.lifecycle.stays.Sample.marks`."""
+    sample, count = chain.sample, len(ahead) - 1
+    weight = _per_customer(chain, rows, first)
     expected = np.zeros_like(ahead)
-    drift = chain.steps[first : first + count] - np.eye(size)
-    np.cumsum(weight[:, :, None] * (drift @ after), axis=0, out=expected[1:])
-    origin, target, after_, when = sample.marks
+    drift = chain.steps[first : first + count] - np.eye(ahead.shape[1])
+    np.cumsum(weight[:, :, None] * (drift @ ahead[1:]), axis=0, out=expected[1:])
+    left, moved_to, begun, when = sample.marks
     position = sample.events_until[when]
-    step = np.clip(position - first, 0, count)
-    event = position - 1 - first
-    moved = (target >= 0) & (event >= 0) & (event < count) & ~np.isin(origin, chain.stopped)
-    leaves, begins = origin >= 0, after_ >= 0
-    seen_at_start = when <= start.position if start.size else None
-    variance = np.empty(ahead.shape[2])
-    per = max(1, 4 * _BLOCK // max(1, len(origin)))
-    for begin in range(0, len(variance), per):
-        part = slice(begin, begin + per)
-        influence = np.zeros((len(origin), len(variance[part])))
-        # What a stay has gathered of expected moves: that until its end less that until its beginning.
-        influence[leaves] -= expected[step[leaves], origin[leaves], part]
-        influence[begins] += expected[step[begins], after_[begins], part]
-        i, k = origin[moved], event[moved]
-        influence[moved] += weight[k, i][:, None] * (after[k, target[moved], part] - after[k, i, part])
-        if start.size:
-            value = (ahead[0][:, part] - start.shares @ ahead[0][:, part]) / start.size
-            # Present at the start: begun by then less ended by then.
-            for chosen, phase, sign in ((begins, after_, 1), (leaves, origin, -1)):
-                chosen = chosen & seen_at_start
-                influence[chosen] += sign * value[phase[chosen]]
-        variance[part] = sample.spread(influence)
-    return variance
+    step, event = np.clip(position - first, 0, count), position - 1 - first
+    # What a stay has gathered of expected moves: that until its end less that until its beginning.
+    leaves, begins = left >= 0, begun >= 0
+    influence = np.zeros((len(when), ahead.shape[2]))
+    influence[leaves] -= expected[step[leaves], left[leaves]]
+    influence[begins] += expected[step[begins], begun[begins]]
+    moved = np.flatnonzero((moved_to >= 0) & (event >= 0) & (event < count) & ~np.isin(left, chain.stopped))
+    i, j, k = left[moved], moved_to[moved], event[moved]
+    influence[moved] += weight[k, i][:, None] * (ahead[k + 1, j] - ahead[k + 1, i])
+    return influence
 
 
-def _weight(chain, start, count):
-    """p / Y and p, just before each event."""
-    first = start.first
-    p = chain.before(start.shares, first, first + count)[:-1]
-    at_risk = chain.sample.at_risk[first : first + count]
-    return np.divide(p, at_risk, out=np.zeros_like(p), where=at_risk > 0), p
+def _at_start(chain, start):
+    """Each mark's influence on the shares at the start: present then is who had begun by then and not ended by then."""
+    left, _, begun, when = chain.sample.marks
+    influence = np.zeros((len(when), len(start.shares)))
+    if start.size:
+        own = (np.eye(len(start.shares)) - start.shares) / start.size
+        for phase, sign in ((begun, 1), (left, -1)):
+            chosen = (phase >= 0) & (when <= start.position)
+            influence[chosen] += sign * own[phase[chosen]]
+    return influence
+
+
+def _per_customer(chain, rows, first):
+    """p / Y just before each event."""
+    at_risk = chain.sample.at_risk[first : first + len(rows) - 1]
+    return np.divide(rows[:-1], at_risk, out=np.zeros_like(at_risk), where=at_risk > 0)
 
 
 def hazards(sample, pairs, until):

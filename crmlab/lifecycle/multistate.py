@@ -134,7 +134,37 @@ class MultistateFit:
     clock, errors : str
         As asked for.
     group : str or None
-        The column of the groups.
+        The column of the groups. With groups, every table has them as its first index level.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from crmlab import lifecycle
+    >>> counts = pd.DataFrame(
+    ...     [("new", 0, 1, "loyal", 60), ("new", 0, 1, "gone", 20), ("new", 0, 3, None, 20), ("loyal", 1, 2, "gone", 15),
+    ...      ("loyal", 1, 3, "new", 9), ("loyal", 1, 3, None, 36)],
+    ...     columns=["phase", "entry", "exit", "next_phase", "customers"],
+    ... )
+    >>> fit = lifecycle.fit_multistate(counts)
+    >>> fit.summary().round(3)
+                   estimate  std_error  lower  upper
+    parameter
+    new -> loyal      0.429      0.055  0.333  0.552
+    new -> gone       0.143      0.032  0.092  0.221
+    loyal -> new      0.086      0.029  0.045  0.165
+    loyal -> gone     0.143      0.037  0.086  0.237
+    >>> fit.occupancy(2, level=0.95).round(3)
+                estimate  std_error  lower  upper
+    time phase
+    2.0  new        0.20      0.040  0.133  0.290
+         loyal      0.45      0.050  0.356  0.548
+         gone       0.35      0.048  0.263  0.448
+    >>> fit.ever_reach("loyal", 3, start="new").round(3)
+          estimate  std_error  lower  upper
+    time
+    3.0        0.6      0.049  0.501  0.691
+    >>> fit.expected_time(3)["estimate"].round(2).to_dict()
+    {'new': 1.4, 'loyal': 1.05, 'gone': 0.55}
     """
 
     phases: tuple
@@ -378,8 +408,7 @@ class MultistateFit:
         def table(sample):
             chain, begin = self._chain(sample, start), self._start(sample, start, since)
             first = sample.grid[0] if since is None else since
-            ahead = aj.integral(chain, begin.first, first, horizon)
-            estimate, variance = begin.shares @ ahead[0], self._variance(chain, begin, ahead, self.errors)
+            estimate, variance = aj.linear(chain, begin, aj.integral(chain, begin.first, first, horizon), self.errors)
             if horizon > sample.grid[sample.end].max():
                 estimate, variance = estimate * np.nan, variance * np.nan
             return _with_interval(estimate, variance, level, "logit", horizon - first).set_index(self._index("phase"))
@@ -576,7 +605,7 @@ class MultistateFit:
         return pd.Index(self.phases, name=name)
 
     def _pairs(self, sample):
-        """The kinds of moves that any group shows."""
+        """The kinds of moves that any group shows, from phases in which this one ever was."""
         seen = sum((part.moves.sum(axis=0) > 0) & (sample.exposure > 0)[:, None] for part in self._samples.values())
         return np.nonzero(seen)
 
@@ -647,18 +676,12 @@ class MultistateFit:
     def _probabilities(self, chain, start, times, level, errors):
         """Estimates and variances, (times, phases); the variances are not computed if nobody wants them."""
         times = np.asarray(times, dtype=float)
-        size = len(self.phases)
-        estimate, variance = np.full((2, len(times), size), np.nan)
-        for part, ahead in aj.probabilities(chain, start.first, chain.until(times)):
-            estimate[part] = (start.shares @ ahead[0]).reshape(-1, size)
-            if level is not None:
-                variance[part] = self._variance(chain, start, ahead, errors).reshape(-1, size)
+        estimate, variance = aj.path(chain, start, chain.until(times), None if level is None else errors)
         unknown = times > chain.sample.grid[chain.sample.end].max()
-        estimate[unknown] = variance[unknown] = np.nan
-        return estimate, variance
-
-    def _variance(self, chain, start, ahead, errors):
-        return (aj.greenwood if errors == "greenwood" else aj.jackknife)(chain, start, ahead)
+        estimate[unknown] = np.nan
+        return estimate, np.full_like(estimate, np.nan) if variance is None else np.where(
+            unknown[:, None], np.nan, variance
+        )
 
 
 def _with_interval(estimate, variance, level, scale, whole=1.0):

@@ -154,7 +154,7 @@ class Sample:
         """In each phase at a time: entered at or before it, not left by then. None: just before the first event."""
         entered, left = self._flows
         last = self.beginning if when is None else np.searchsorted(self.grid, when, "right") - 1
-        return (entered[last] - left[last]).astype(float) if last >= 0 else np.zeros(self._size)
+        return np.maximum(entered[last] - left[last], 0.0) if last >= 0 else np.zeros(self._size)
 
     @property
     def beginning(self):
@@ -340,7 +340,8 @@ class _Intake:
         if lacking:
             raise ValueError(
                 f"a table of stays has the columns customer_id, {', '.join(_COLUMNS)}; {lacking[0]!r} is not there (columns: "
-                f"{', '.join(map(str, data.columns))}). A table of counts has a column customers in place of customer_id."
+                f"{', '.join(map(str, data.columns))}). A table of counts has a column customers in place of customer_id; dates become "
+                "counts by crmlab.counting.transition_counts(..., clock='customer')."
             )
         if not len(data):
             raise ValueError("the table of stays has no rows: there is nobody to follow.")
@@ -363,7 +364,7 @@ class _Intake:
         self._refuse(
             end <= begin,
             "exit",
-            "a stay ends after it began: correct the times, or leave out stays without length",
+            "a stay ends after it began: correct the times, count them in a finer unit, or leave out stays without length",
         )
         if customer is not None:
             order = _order(customer, begin)
