@@ -9,7 +9,7 @@ from conftest import _needs
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from crmlab import counting, datasets, retention, simulate, tables
+from crmlab import counting, datasets, lifecycle, retention, simulate, tables
 
 OFFSETS = {"day": {"days": 1}, "week": {"weeks": 1}, "month": {"months": 1}, "quarter": {"months": 3}, "year": {"years": 1}}  # fmt: skip
 
@@ -459,6 +459,24 @@ def test_spark_gives_the_same_tables(spark, tmp_path):
                 np.testing.assert_allclose(left, right.astype(float), rtol=1e-12, err_msg=f"{name}: {column}")
             else:
                 assert left.astype(object).where(left.notna(), None).tolist() == right.astype(object).where(right.notna(), None).tolist(), (name, column)  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
+@pytest.mark.parametrize("clock", ["forward", "reset"])
+def test_spark_gives_the_same_phases(spark, tmp_path, clock):
+    log = datasets.load("cdnow_sample").head(1200).assign(channel=lambda d: d["cds"].clip(upper=3).map(str))
+    # Every other customer is older than the log.
+    first = log.groupby("customer_id")["date"].transform("min")
+    log["joined"] = first.where(log["customer_id"].astype(int) % 2 == 0, pd.Timestamp("1996-06-01"))
+    arguments = {"unit": "day", "clock": clock, "observed_from": "1997-05-01", "since": "joined", "also": "channel"}
+    ours = lifecycle.phase_episodes(log, **arguments)
+    theirs = lifecycle.phase_episodes(on_spark(spark, log, tmp_path), **arguments)
+    pd.testing.assert_frame_equal(ours.drop(columns="channel"), theirs.drop(columns="channel"))
+    stays = lifecycle.phase_stays(on_spark(spark, log, tmp_path)).to_pandas()
+    here = lifecycle.phase_stays(log).to_pandas()
+    columns = ["customer_id", "start", "phase", "next_phase", "first"]
+    listed = [t[columns].astype(str).sort_values(columns).to_numpy().tolist() for t in (stays, here)]
+    assert listed[0] == listed[1]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")

@@ -302,20 +302,6 @@ def test_stays_with_dates_count_where_they_lie():
     assert (frame["start"] == frame["begun"]).all()
 
 
-def test_spark_gives_the_same_stays():
-    pyspark = pytest.importorskip("pyspark")
-    import ibis
-
-    session = pyspark.sql.SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
-    log = datasets.load("cdnow_sample").head(1500)
-    engine = ibis.pyspark.connect(session)
-    session.createDataFrame(log).createOrReplaceTempView("phase_log")
-    table = engine.table("phase_log")
-    there = lifecycle.phase_episodes(table, "day", PhaseRule())
-    assert listed(there) == listed(lifecycle.phase_episodes(log, "day"))
-    session.stop()
-
-
 def test_a_rule_that_contradicts_itself():
     for change, message in (
         ({"build_up_purchases": 4}, "more than build_up_purchases"),

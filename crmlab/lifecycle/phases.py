@@ -249,21 +249,24 @@ def phase_stays(
 
     rule = PhaseRule() if rule is None else rule
     stays = _stays(log, rule, observed_from, observed_until, since, also, customer, date)
-    phases = ibis.array(list(PHASES))
     epoch = ibis.date("1970-01-01")
 
     def day(number):
         return (epoch + number.as_interval("D")).cast("date")
 
+    def name(number):
+        # Not an array to look up in: engines differ about the element number null.
+        return number.cases(*enumerate(PHASES), else_=None)
+
     return stays.select(
         customer_id=stays.customer_id,
-        phase=phases[stays.phase],
+        phase=name(stays.phase),
         start=day(stays.start),
         end=stays.next_phase.notnull().ifelse(day(stays.end), None),
-        next_phase=phases[stays.next_phase],
+        next_phase=name(stays.next_phase),
         begun=day(stays.begun),
         first=day(stays["first"]),
-        **{name: stays[name] for name in _names(also)},
+        **{column: stays[column] for column in _names(also)},
     )
 
 

@@ -24,7 +24,7 @@ import satisfaction  # beside this file
 ROOT = Path(__file__).resolve().parents[2]
 UNTIL = "2025-12-31"
 # Files beside this one, each with a `section(rounds=...)` of the page.
-SECTIONS = ("multistate",)
+SECTIONS = ("multistate", "lifecycle")
 
 # One pass over the rows: what one would write by hand.
 SQL = """

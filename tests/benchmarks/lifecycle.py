@@ -1,7 +1,7 @@
-"""What it costs to turn a log into phases, beside the customer summary by hand: `python tests/benchmarks/lifecycle.py`.
+"""What it costs to turn a log into phases, beside the customer summary by hand: a section of docs/benchmarks.md.
 
 The log is the one of `bench.py`. The stays are made in two ways: as a table of all of them in memory, and as a file, with a bound on
-the memory. Each peak of memory is that of a fresh process.
+the memory. Each peak of memory is that of a fresh process. Run alone, it prints the section: `python tests/benchmarks/lifecycle.py`.
 """
 
 import argparse
@@ -56,8 +56,8 @@ def peak_memory(case, rows):
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def report(rows, rounds):
-    """Lines of the page of benchmarks."""
+def section(rows=10_000_000, rounds=3):
+    """The section of the page."""
     path = bench.make_log(rows)
     seconds = bench.in_turn({name: case(path) for name, case in CASES.items()}, rounds)
     memory = {(name, size): peak_memory(name, size) for name in CASES for size in (rows // 10, rows)}
@@ -94,7 +94,7 @@ def main():
         status = Path("/proc/self/status").read_text()
         print(next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")))
         return
-    print(report(args.rows, args.rounds))
+    print(section(args.rows, args.rounds))
 
 
 if __name__ == "__main__":
