@@ -22,7 +22,7 @@ def _():
 
 @published(
     "BdW, segment Regular, years 0-7",
-    "fader_hardie_2018",
+    "fader_et_al_2018",
     alpha="0.456",
     beta="0.779",
     c="1.283",

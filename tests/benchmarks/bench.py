@@ -16,15 +16,13 @@ import time
 import warnings
 from pathlib import Path
 
-import choice  # beside this file
 import numpy as np
 import pandas as pd
-import satisfaction  # beside this file
 
 ROOT = Path(__file__).resolve().parents[2]
 UNTIL = "2025-12-31"
 # Files beside this one, each with a `section(rounds=...)` of the page.
-SECTIONS = ("multistate", "lifecycle")
+SECTIONS = ("multistate", "lifecycle", "satisfaction", "choice")
 
 # One pass over the rows: what one would write by hand.
 SQL = """
@@ -250,10 +248,6 @@ def report(small, large, rounds):
         lines.append(f"| {label} | {a:.3g} -> {b:.3g} | {b / a:.1f} | {m:.0f} -> {n:.0f} MB | {n / m:.1f} |")
     for name in peers:
         lines.append(f"| {name}, at {small:,} rows | {at_peers[name]:.3g} | | {memory[name, small]:.0f} MB | |")
-    print("ordered logit ...", flush=True)
-    lines += satisfaction.lines(large // 100)
-    print("conditional logit ...", flush=True)
-    lines += choice.section(in_turn, 3)
     return "\n".join(lines) + "\n"
 
 

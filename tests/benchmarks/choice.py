@@ -6,6 +6,7 @@ nothing is saved by counting.
 
 import numpy as np
 import pandas as pd
+from bench import in_turn
 
 COLUMNS = ["price", "time", "service", "branch", "rival"]
 
@@ -43,10 +44,9 @@ def of_statsmodels(table):
     return fit
 
 
-def section(in_turn, rounds, small=1_000):
-    """Lines of the page: seconds at `small` and at ten times as many occasions, ours beside statsmodels'."""
+def section(small=1_000, rounds=3):
+    """The section of the page: seconds at `small` and at ten times as many occasions, ours beside statsmodels'."""
     lines = [
-        "",
         f"## Conditional logit, from {small:,} to {10 * small:,} occasions of three alternatives",
         "",
         f"Checks, formula, counting, estimates and errors, beside statsmodels' `ConditionalLogit` on columns that are ready. Medians of {rounds} runs in turn.",
@@ -67,4 +67,4 @@ def section(in_turn, rounds, small=1_000):
             f"| {name} | {a['ours']:.3g} -> {b['ours']:.3g} | {b['ours'] / a['ours']:.1f} | {a['theirs']:.3g} -> {b['theirs']:.3g} "
             f"| {b['theirs'] / a['theirs']:.1f} | {b['theirs'] / b['ours']:.0f} |"
         )
-    return lines
+    return "\n".join(lines) + "\n"

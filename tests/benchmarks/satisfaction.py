@@ -1,4 +1,4 @@
-"""Ordered logit on counts, beside polr and statsmodels on rows: `lines` gives the section of docs/benchmarks.md.
+"""Ordered logit on counts, beside polr and statsmodels on rows: a section of docs/benchmarks.md.
 
 By itself: `python tests/benchmarks/satisfaction.py [--rows N]`. Every fit starts from the same rows in memory, ours counts them
 first; R's time is that of `polr` alone, without reading the file or computing errors.
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from bench import in_turn
 
 FORMULA = "satisfaction ~ influence + type + contact"
 
@@ -60,22 +61,16 @@ def polr_seconds(data):
     return seconds, estimates
 
 
-def lines(rows=100_000, rounds=3):
-    """The section of the page, as lines of Markdown."""
+def section(rows=100_000, rounds=3):
+    """The section of the page."""
     seconds = {"ours": [], "statsmodels": [], "polr": []}
     for size in (rows // 10, rows):
         data = make_rows(size)
         works = {"ours": ours(data), "statsmodels": of_statsmodels(data)}
         found = {name: work() for name, work in works.items()}  # the run that does not count
         np.testing.assert_allclose(found["ours"].iloc[:6], found["statsmodels"].iloc[:6], atol=2e-3)
-        times = {name: [] for name in works}
-        for _ in range(rounds):
-            for name, work in works.items():
-                start = time.perf_counter()
-                work()
-                times[name].append(time.perf_counter() - start)
-        for name in works:
-            seconds[name].append(np.median(times[name]))
+        for name, median in in_turn(works, rounds).items():
+            seconds[name].append(median)
         if polr := polr_seconds(data):
             np.testing.assert_allclose(found["ours"].iloc[:6], polr[1], atol=2e-3)
             seconds["polr"].append(polr[0])
@@ -90,7 +85,6 @@ def lines(rows=100_000, rounds=3):
         "polr": "R's `MASS::polr` on rows (one run)",
     }
     page = [
-        "",
         f"## Ordered logit, as the rows grow tenfold, from {rows // 10:,} to {rows:,}",
         "",
         "| work | seconds | ratio | times ours, at the larger |",
@@ -105,11 +99,11 @@ def lines(rows=100_000, rounds=3):
             f"| {label} | {small:.3g} -> {large:.3g} | {large / small:.1f} | {large / seconds['ours'][1]:.3g} |"
         )
     page.append(f"| ours, counting included, {10 * rows:,} rows | {seconds['more']:.3g} | | |")
-    return page
+    return "\n".join(page) + "\n"
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=100_000)
     warnings.simplefilter("ignore")
-    print("\n".join(lines(parser.parse_args().rows)))
+    print(section(parser.parse_args().rows))
