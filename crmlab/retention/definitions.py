@@ -456,7 +456,7 @@ def plot_definitions(rates, ax=None):
     ax.set_yticks(place, known.index)
     ax.set_ylim(-0.5, len(known) - 0.2)
     ax.xaxis.set_major_formatter(style.PERCENT)
-    ax.set(xlabel=f"customers retained, {rates.attrs['at']}, share of each base", xlim=(0, None))
+    ax.set(xlabel=f"customers retained, {rates.attrs['at']}, share of each base", ylabel="definition", xlim=(0, None))
     return ax
 
 
