@@ -35,6 +35,17 @@ def test_housing_comes_out_to_the_printed_digit():
     assert fit.converged and fit.boundary is None and fit.nobs == 1681
 
 
+def test_housing_is_the_table_of_mass_cell_by_cell(r):
+    (theirs,) = r("""
+    h <- MASS::housing; h$Infl <- factor(h$Infl, c("Low", "Medium", "High"))
+    cat(as.integer(h$Freq[order(h$Cont, h$Type, h$Infl, h$Sat)]))""")
+    ours = HOUSING.sort_values(["contact", "type", "influence", "satisfaction"], kind="stable")
+    assert ours["tenants"].tolist() == theirs.tolist() and HOUSING["tenants"].sum() == 1681
+    # Categories come in the order of the card, not of the alphabet.
+    assert list(HOUSING["satisfaction"].cat.categories) == ["Low", "Medium", "High"]
+    assert HOUSING["satisfaction"].cat.ordered and not HOUSING["type"].cat.ordered
+
+
 @pytest.mark.parametrize(("link", "method"), [("logit", "logistic"), ("probit", "probit")])
 def test_counts_agree_with_polr_on_counts(link, method, r):
     fit = satisfaction.fit_ordered(FORMULA, HOUSING, weights="tenants", link=link)
