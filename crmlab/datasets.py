@@ -39,7 +39,7 @@ class Card:
         d = self.descriptor
         yield "name", d["name"]
         yield "what", d["title"]
-        yield "origin", "GENERATED, not observed" if d["generated"] else "real data"
+        yield "origin", d.get("origin", "GENERATED, not observed" if d["generated"] else "real data")
         yield "a row is", d["row"]
         yield "rows", f"{d['rows']:,}"
         yield "licence", "; ".join(licence["title"] for licence in d["licenses"])

@@ -16,6 +16,8 @@ import pandas as pd
 
 __all__ = ["connect", "open_data", "unreadable"]
 
+# Columns whose names in the data are arguments of the functions of `tables`.
+_STANDARD = ("customer_id", "date", "amount", "order_id", "start", "end", "phase", "next_phase")
 _DUCKDB_ENCODINGS = ("utf-8", "utf-16", "latin-1")
 
 
@@ -104,7 +106,13 @@ def _require(what, there, given, fold=str):
     for standard, own in given.items():
         if own not in there:
             raise ValueError(
-                f"{what} needs a column {own!r}; there are: {', '.join(map(str, there))}. If yours has another name, say so with {standard.removesuffix('_id')}=."
+                f"{what} needs a column {own!r}; there are: {', '.join(map(str, there))}."
+                # A column that the caller named is misspelt; a standard one may have another name here.
+                + (
+                    f" If yours has another name, say so with {standard.removesuffix('_id')}=."
+                    if standard in _STANDARD
+                    else ""
+                )
                 + (" If it has no amounts, say amount=None." if standard == "amount" else "")
             )
         if counts[fold(own)] > 1:

@@ -120,7 +120,7 @@ def test_answers_of_a_survey():
         ({"at": "soon"}, "at= is a quarter, such as '1998Q2'; got 'soon'"),
         ({"at": "1999Q1"}, "at= is 1999Q1, but the log runs from 1997-01-01 to 1998-06-30"),
         ({"cohort": "1998Q2"}, "cohort= is 1998Q2, which does not lie between"),
-        ({"period": "year"}, "begins with that one: take a shorter period="),
+        ({"period": "year"}, "at= is 1997, the year in which the log begins.*a shorter period="),
         ({"window": 4}, "window= is a number of quarters that fits twice into the 6"),
         ({"level": 95}, "level= is a confidence level"),
     ],

@@ -353,6 +353,12 @@ class TestForms:
         with pytest.raises(ValueError, match=message):
             retention.fit_geometric(table.assign(**change))
 
+    def test_a_size_beside_counts_and_a_whole_table_are_refused(self):
+        with pytest.raises(ValueError, match="counts customers already .it starts 1000, 631.*leave size= out"):
+            retention.fit_latent_segments(REGULAR, 3)
+        with pytest.raises(ValueError, match=r"Pass one column of survivors, such as table\['regular'\]"):
+            retention.fit_sbg(datasets.load("retention_two_segments"))
+
     @pytest.mark.parametrize("fit", FITS)
     def test_huge_and_scaled_numbers(self, fit):
         once, many = fit(REGULAR), fit([n * 10**8 for n in REGULAR])
@@ -416,6 +422,7 @@ class TestEdges:
             (lambda fit: fit.residual_lifetime(0, discount=-0.1), "discount= is a rate"),
             (lambda fit: fit.residual_lifetime(0, 0.1, next_payment="soon"), "next_payment= is one of"),
             (lambda fit: fit.lifetime(np.nan), "discount= is a rate"),
+            (lambda fit: fit.lifetime(10), "between 0 and 1, such as 0.1 for 10 %; got 10"),
             (lambda fit: fit.summary(intervals="exact"), "intervals= is one of"),
             (lambda fit: fit.summary(level=95), "level= is"),
         ],

@@ -147,8 +147,13 @@ class TestSplit:
                 retention.Response(**{"ceiling": 0.8, "spend": 10, "rate": 0.6} | wrong)
         with pytest.raises(TypeError, match="winning= is a Response"):
             retention.split_budget(8, 0.2, KEEPING, 50)
-        with pytest.raises(ValueError, match="budget="):
-            retention.split_budget(0, WINNING, KEEPING, 50)
+        for change, message in [
+            ({"budget": 0}, "budget="),
+            ({"margin": -50}, "margin="),
+            ({"discount": 10}, "discount="),
+        ]:
+            with pytest.raises(ValueError, match=message):
+                retention.split_budget(**{"budget": 8, "winning": WINNING, "keeping": KEEPING, "margin": 50} | change)
 
     def test_the_figure_marks_the_best(self):
         split = retention.split_budget(8, WINNING, KEEPING, margin=50)

@@ -119,6 +119,12 @@ class Question:
             and _same(answer, 100 * expected, 100 * self.within)
         ):
             return "mistake", "This is a percentage. The answer is asked for as a share, between 0 and 1."
+        if (
+            isinstance(expected, numbers.Real)
+            and answer != 0
+            and any(_same(answer, round(float(expected), digits), 1e-9) for digits in range(-6, 3))
+        ):
+            return "mistake", f"This is right as far as it goes, but rounded too much. Expected: {self.expects}."
         return "wrong", f"This is not it, and not a mistake that we know. Expected: {self.expects}."
 
 
@@ -293,15 +299,20 @@ def _shape_problem(answer, expected, choices):
     """What is wrong with the form of an answer, or None."""
     if isinstance(expected, str):
         if not isinstance(answer, str):
-            return f"Your answer is a {type(answer).__name__}, not a word."
+            return f"Your answer is of type {type(answer).__name__}, not a word."
         if answer.strip().casefold() not in {choice.casefold() for choice in choices}:
             return f"Your answer is {answer!r}; the choices are {', '.join(map(repr, choices))}."
         return None
     if isinstance(answer, str):
-        return "Your answer is text: leave the quotation marks away."
+        if _numbers(answer) is not None:
+            return "Your answer is text: write the number without quotation marks."
+        return f"Your answer is the text {answer!r}, not a number. Numbers have a point and no sign for money or percent: 0.496."
     values = _numbers(answer)
     if values is None or isinstance(answer, bool):
-        return f"Your answer is a {type(answer).__name__}, not {'numbers' if np.ndim(expected) else 'a number'}."
+        return f"Your answer is of type {type(answer).__name__}, not {'numbers' if np.ndim(expected) else 'a number'}."
+    if values.size == 1 and np.ndim(expected) == 0 and values.ndim:
+        how = ".item()" if hasattr(answer, "item") else "[0]"
+        return f"Your answer is of type {type(answer).__name__} and holds one number: take the number out with {how}."
     if values.shape != np.shape(expected):
         return f"Your answer holds {values.size} {'number' if values.size == 1 else 'numbers'}; {np.size(expected)} {'is' if np.size(expected) == 1 else 'are'} expected."
     if np.isnan(values).any():

@@ -351,11 +351,14 @@ def compare_definitions(
             f"at= is {at}, but the log runs from {first.date()} to {last.date()}"
             + (f": it covers no whole {period}. Take a shorter period=." if end < begin else ".")
         )
+    if at == begin:
+        raise ValueError(
+            f"at= is {at}, the {period} in which the log begins: nothing came before it. Take a later one, or a shorter period=."
+        )
     cohort = _period("cohort", cohort, period, begin)
     if not begin <= cohort < at:
         raise ValueError(
             f"cohort= is {cohort}, which does not lie between {begin} and the {period} that is judged, {at}."
-            + (" The log begins with that one: take a shorter period=." if begin == at else "")
         )
     available = (at - begin).n + 1
     if window is None:

@@ -163,7 +163,7 @@ class SurvivalFit(LikelihoodResult):
         heterogeneity, *Marketing Science* 29(1):85-93.
         """
         made = _whole("renewals", renewals, 0)
-        _rate("discount", discount)
+        check_rate("discount", discount)
         one_of("next_payment", next_payment, ("now", "after_one_period"))
         later = 1.0 if next_payment == "now" else 1 / (1 + discount)
 
@@ -189,7 +189,7 @@ class SurvivalFit(LikelihoodResult):
         float or pandas.Series
             With `level` a Series of ``estimate``, ``lower``, ``upper``. It may be infinite; see `residual_lifetime`.
         """
-        _rate("discount", discount)
+        check_rate("discount", discount)
 
         def value(working):
             return np.array([1 + self._residual(working, 0, discount) / (1 + discount)])
@@ -455,9 +455,9 @@ def _whole(name, value, smallest):
     return found.astype(int)
 
 
-def _rate(name, value):
-    if not (np.ndim(value) == 0 and np.isfinite(value) and value >= 0):
-        raise ValueError(f"{name}= is a rate a period, 0 or more, such as 0.1 for 10 %; got {value!r}.")
+def check_rate(name, value):
+    if not (np.ndim(value) == 0 and 0 <= value <= 1):
+        raise ValueError(f"{name}= is a rate a period between 0 and 1, such as 0.1 for 10 %; got {value!r}.")
 
 
 def _link(scale, value):

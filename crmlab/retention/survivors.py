@@ -201,6 +201,11 @@ _NOT_SURVIVAL = (
 def _cohorts(triangle):
     if triangle.attrs.get("kind") == "activity" or "active" in triangle:
         raise ValueError("alive= is a table of cohort_triangle: " + _NOT_SURVIVAL)
+    if not any(str(name).startswith("age_") for name in triangle.columns) and "survivors" not in triangle:
+        raise ValueError(
+            f"alive= is a table with the columns {', '.join(map(str, triangle.columns))}. Pass one column of survivors, such as "
+            f"table[{triangle.columns[0]!r}], or a table of survivor_triangle or counting.tenure_counts."
+        )
     age = age_column(triangle)
     if "survivors" not in triangle or "cohort" not in triangle:
         raise ValueError(
@@ -233,6 +238,10 @@ def _survivors(alive, size):
     if size is not None:
         if not np.isfinite(size) or size <= 0:
             raise ValueError(f"size= is the number of customers at the start, above 0; got {size!r}.")
+        if values[0] not in (1, 100) and (values == np.round(values)).all() and values[0] != size:
+            raise ValueError(
+                f"alive= counts customers already (it starts {values[0]:g}, {values[1]:g}), so size={size:g} would change them: leave size= out."
+            )
         return values / values[0] * size
     if values[0] == 100 or (values != np.round(values)).any():
         raise ValueError(
@@ -244,11 +253,10 @@ def _survivors(alive, size):
 
 def _check_survivors(values, where):
     if values.dtype == bool or not np.issubdtype(values.dtype, np.number):
-        shown = "; ".join(
-            f"period {i}: {value!r}" for i, value in enumerate(values.tolist()) if not isinstance(value, float | int)
-        )
+        strange = [(i, value) for i, value in enumerate(values.tolist()) if not isinstance(value, float | int)]
+        shown = "; ".join(f"period {i}: {value!r}" for i, value in strange[:3])
         raise TypeError(
-            f"{where} holds {values.dtype} values, not numbers ({shown[:80]}). Make them numeric, for example with pandas.to_numeric."
+            f"{where} holds {values.dtype} values, not numbers ({shown}). Make them numeric, for example with pandas.to_numeric."
         )
     values = values.astype(float)
     for wrong, why in [
@@ -261,7 +269,7 @@ def _check_survivors(values, where):
     ]:
         if wrong.any():
             shown = "; ".join(f"period {i}: {values[i]:g}" for i in np.flatnonzero(wrong)[:3])
-            raise ValueError(f"{where} {wrong.sum()} of {len(values)} values ({shown}) are {why}")
+            raise ValueError(f"{where}: {wrong.sum()} of {len(values)} values ({shown}) are {why}")
     if values[0] == 0:
         raise ValueError(f"{where} starts with no customer: there is nobody to follow.")
     return values

@@ -9,6 +9,7 @@ from scipy import optimize
 from crmlab import style
 from crmlab.arguments import one_of
 from crmlab.likelihood import normal_quantile
+from crmlab.retention.projection import check_rate
 
 __all__ = [
     "base_value",
@@ -124,8 +125,7 @@ def margin_multiple(rate, discount=0.1, growth=0.0):
     found = np.asarray(rate, dtype=float)
     if not ((found >= 0) & (found <= 1)).all():
         raise ValueError(f"rate= is a retention rate between 0 and 1, such as 0.8 for 80 %; got {rate!r}.")
-    if not discount >= 0:
-        raise ValueError(f"discount= is a rate a period, 0 or more, such as 0.1 for 10 %; got {discount!r}.")
+    check_rate("discount", discount)
     with np.errstate(divide="ignore"):
         lost = 1 + discount - found * (1 + growth)
         multiple = np.where(lost > 0, found / lost, np.inf)
@@ -143,7 +143,7 @@ def profit_curve(rate=None, margin=1.0, discount=0.1, acquisition=0.0, points=0.
     Parameters
     ----------
     rate : sequence of float, optional
-        Retention rates; by default 50 % to 98 % by single points.
+        Retention rates; by default 50 % to 98 % by half points.
     margin : float, default 1
         Margin a customer and period.
     discount : float, default 0.1
@@ -191,7 +191,9 @@ def profit_curve(rate=None, margin=1.0, discount=0.1, acquisition=0.0, points=0.
     0.90   5.50         7.33        0.33           0.50
     """
     one_of("first_margin", first_margin, ("now", "after_one_period"))
-    rates = np.round(np.arange(0.50, 0.981, 0.01), 2) if rate is None else np.atleast_1d(np.asarray(rate, dtype=float))
+    rates = (
+        np.round(np.arange(0.50, 0.9801, 0.005), 3) if rate is None else np.atleast_1d(np.asarray(rate, dtype=float))
+    )
     if not (0 < points < 1):
         raise ValueError(f"points= is a rise in retention as a share, such as 0.05 for five points; got {points!r}.")
     if acquisition < 0:
@@ -333,6 +335,9 @@ def split_budget(budget, winning, keeping, margin, discount=0.1):
     """
     if not budget > 0:
         raise ValueError(f"budget= is money for each prospect, above 0; got {budget!r}.")
+    if not margin > 0:
+        raise ValueError(f"margin= is what a customer leaves a period, above 0; got {margin!r}.")
+    check_rate("discount", discount)
     for name, response in (("winning", winning), ("keeping", keeping)):
         if not isinstance(response, Response):
             raise TypeError(f"{name}= is a Response(ceiling=, spend=, rate=); got {type(response).__name__}.")
