@@ -12,6 +12,22 @@ MARGIN, CUSTOMERS, UNAVOIDABLE = 90, 20_000, 0.04
 
 @key.data
 def data(rng):
+    # Drawn again where two of the answers that somebody may give would be taken for each other.
+    while True:
+        drawn = _draw(rng)
+        if _told_apart(drawn):
+            return drawn
+
+
+def _told_apart(drawn):
+    for question in (content, corrected, near):
+        values = [question.answer(drawn), *(compute(drawn) for _, compute in question.mistakes)]
+        if np.diff(np.sort(values)).min() < 3 * question.within:
+            return False
+    return True
+
+
+def _draw(rng):
     visits = rng.integers(0, 3, 700)
     hidden = rng.uniform(0.4, 0.9) * visits + rng.logistic(size=700)
     rating = 1 + np.digitize(hidden, [-2.0, -1.0, 0.6, 2.0])
