@@ -6,6 +6,7 @@ the effect of one column depends on another, from any fit with an interaction).
 Models of single concepts (`crmlab.satisfaction`) build on these; nothing here knows what the columns mean.
 """
 
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -241,6 +242,11 @@ def simple_slopes(fit, focal, moderator, at=None, level=0.95):
         If the fit has no such interaction, or the focal column interacts with a third one too, on which its effect would
         depend as well.
 
+    Warns
+    -----
+    UserWarning
+        If a value lies outside the data by more than a tenth of their range.
+
     References
     ----------
     L. S. Aiken and S. G. West (1991), *Multiple Regression: Testing and Interpreting Interactions*, Sage.
@@ -265,12 +271,15 @@ def simple_slopes(fit, focal, moderator, at=None, level=0.95):
     values = pd.Index(np.atleast_1d(np.asarray(at)), name=moderator)
     if parts.levels is None and not (np.issubdtype(values.dtype, np.number) or values.dtype == bool):
         raise ValueError(f"{moderator!r} is a number in this fit: at= takes numbers; got {list(values)!r}.")
+    cases = getattr(fit, "cases", None)
+    if parts.levels is None and cases is not None and moderator in cases:
+        warn_beyond(values, cases[moderator].min(), cases[moderator].max(), moderator)
     estimates, errors = np.transpose([parts.slope(value) for value in values])
     return _interval_table(pd.Series(estimates, values), errors, t_quantile(level, parts.df))
 
 
 def johnson_neyman(fit, focal, moderator, level=0.95, limits=None, simultaneous=False):
-    r"""Where on the moderator the effect of the focal column can be told from zero, instead of at a few chosen values.
+    r"""Where on the moderator the effect of the focal column can be distinguished from zero, instead of at a few chosen values.
 
     Solves :math:`\text{slope}(m)^2 = q^2 \operatorname{var}(\text{slope}(m))`, a quadratic in :math:`m`, for the quantile
     :math:`q` of the level: between or beyond its roots the interval of the slope leaves zero out.
@@ -312,9 +321,9 @@ def johnson_neyman(fit, focal, moderator, level=0.95, limits=None, simultaneous=
     >>> data["loyalty"] = 1 + 0.4 * data["rivals"] * data["score"] + rng.normal(size=200)
     >>> fit = regression.fit_linear("loyalty ~ score * rivals", data)
     >>> regression.johnson_neyman(fit, "score", "rivals", limits=(0, 5)).regions.round(2)
-       from    to              effect  customers
-    0  0.00  0.69  not told from zero       0.18
-    1  0.69  5.00            positive       0.82
+       from    to                       effect  customers
+    0  0.00  0.69  not distinguished from zero       0.18
+    1  0.69  5.00                     positive       0.82
     """
     parts = _interaction(fit, focal, moderator)
     cases = getattr(fit, "cases", None)
@@ -345,7 +354,7 @@ def johnson_neyman(fit, focal, moderator, level=0.95, limits=None, simultaneous=
     rows = []
     for start, end in zip(edges, edges[1:]):
         slope, error = parts.slope((start + end) / 2)
-        effect = "not told from zero" if abs(slope) <= q * error else "positive" if slope > 0 else "negative"
+        effect = "not distinguished from zero" if abs(slope) <= q * error else "positive" if slope > 0 else "negative"
         share = np.nan
         if column is not None:
             count = cases["customers"] if "customers" in cases else np.ones(len(cases))
@@ -365,7 +374,7 @@ class JohnsonNeyman:
     ----------
     focal, moderator : str
     regions : pandas.DataFrame
-        ``from``, ``to`` (values of the moderator), ``effect`` ("positive", "negative", "not told from zero"), ``customers``
+        ``from``, ``to`` (values of the moderator), ``effect`` ("positive", "negative", "not distinguished from zero"), ``customers``
         (the share of customers whose moderator lies there).
     bounds : tuple of float
         Where one region gives way to the next.
@@ -393,7 +402,7 @@ class JohnsonNeyman:
         return _interval_table(pd.Series(estimates, pd.Index(values, name=self.moderator)), errors, self._q)
 
     def plot(self, ax=None):
-        """The effect along the moderator with its band; the regions where it can be told from zero are drawn in colour.
+        """The effect along the moderator with its band; the regions where it can be distinguished from zero are drawn in colour.
 
         Parameters
         ----------
@@ -409,9 +418,9 @@ class JohnsonNeyman:
             start, end, effect = region[0], region[1], region[2]
             values = np.linspace(start, end, 100)
             slopes, errors = np.transpose([self._parts.slope(value) for value in values])
-            told = effect != "not told from zero"
+            told = effect != "not distinguished from zero"
             colour = style.COLOURS[0] if told else "grey"
-            label = ("told from zero" if told else "not told from zero") if told not in seen else None
+            label = ("distinguished from zero" if told else "not distinguished from zero") if told not in seen else None
             seen.add(told)
             ax.plot(values, slopes, color=colour, linestyle="-" if told else "--", label=label)
             ax.fill_between(values, slopes - self._q * errors, slopes + self._q * errors, color=colour, alpha=0.2, lw=0)
@@ -549,6 +558,17 @@ def _moderator_values(fit, moderator, parts):
     mean = np.average(column, weights=count)
     spread = np.sqrt(count @ (column - mean) ** 2 / (count.sum() - 1))
     return [mean - spread, mean, mean + spread]
+
+
+def warn_beyond(values, low, high, name, stacklevel=3):
+    """Say that a line is followed to where there are no data: beyond their range by more than a tenth of it."""
+    values, low, high = np.asarray(values, dtype=float), float(low), float(high)
+    far = (values < low - 0.1 * (high - low)) | (values > high + 0.1 * (high - low))
+    if far.any():
+        warnings.warn(
+            f"{name!r} at {values[far][0]:g} lies outside the data ({low:g} to {high:g}): nothing was seen there.",
+            stacklevel=stacklevel,
+        )
 
 
 def t_quantile(level, df):

@@ -310,6 +310,18 @@ def test_what_if_over_many_occasions_with_weights(fit, bank):
     assert table.loc["faster", "value_gained"] == pytest.approx(-fit.willingness_to_pay().loc["time", "estimate"])
 
 
+def test_what_if_warns_of_levels_that_nobody_saw_and_names_what_is_wrong(fit):
+    with pytest.warns(PriceWarning, match=r"becomes -10, outside the levels on offer \(5 to 30\).*lambda t: t - 10"):
+        fit.what_if(OFFERS, {"teller": {"branch": {"time": -10}}})
+    with pytest.warns(PriceWarning, match=r"becomes -35, outside the levels on offer \(5 to 30\)\.$"):
+        fit.what_if(OFFERS, {"teller": {"branch": {"time": lambda t: t - 60}}})
+    for changes in ({"branch": {"time": 15}}, {"teller": {"time": 15}}):
+        with pytest.raises(ValueError, match="name of the change.*'time' is no alternative"):
+            fit.what_if(OFFERS, changes)
+    with pytest.raises(ValueError, match="'time' of 'branch' is a number.*got '15'"):
+        fit.what_if(OFFERS, {"teller": {"branch": {"time": "15"}}})
+
+
 def test_the_intervals_of_what_if_agree_with_draws(fit):
     change = {"shorter queue": {"branch": {"time": 15}}}
     row = fit.what_if(OFFERS, change).loc["shorter queue"]
@@ -446,6 +458,8 @@ def test_scorecard_intervals_cover():
 
 def test_the_tipping_weight_tips(survey):
     card = card_of(survey, importance=TRUTH["derived"])
+    with pytest.raises(ValueError, match="draws= is a whole number, 1 or more"):
+        card.sensitivity("branch", "rival", draws=0)
     table = card.sensitivity("branch", "rival")
     assert table.attrs["difference"] == pytest.approx(
         card.profile("branch", "rival").loc["delivered value", "difference"]

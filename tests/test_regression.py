@@ -239,7 +239,7 @@ def test_the_bounds_are_where_the_interval_touches_zero(answers, simultaneous):
     sign = np.where(np.abs(slope) <= q * error, 0, np.sign(slope))
     turns = values[1:][np.diff(sign) != 0]
     np.testing.assert_allclose(found.bounds, turns, atol=0.002)
-    names = {0: "not told from zero", 1: "positive", -1: "negative"}
+    names = {0: "not distinguished from zero", 1: "positive", -1: "negative"}
     assert found.regions["effect"].tolist() == [names[s] for s in [sign[0], *sign[1:][np.diff(sign) != 0]]]
     assert len(found.bounds) == 2 and found.regions["customers"].sum() == pytest.approx(1)
     inside = data["rivals"].between(*found.bounds, inclusive="left").mean()
@@ -252,7 +252,7 @@ def test_one_region_where_nothing_changes(rng):
     never = always.assign(y=rng.normal(size=400))
     for data, effect in (
         (always, "positive"),
-        (never, "not told from zero"),
+        (never, "not distinguished from zero"),
         (always.assign(y=-always["y"]), "negative"),
     ):
         found = regression.johnson_neyman(regression.fit_linear("y ~ x * m", data), "x", "m", limits=(-0.2, 0.2))
@@ -311,7 +311,7 @@ def test_the_figures_hold_slopes_and_regions(answers):
     np.testing.assert_allclose(verticals, found.bounds)
     assert ax.get_xlabel() == "rivals" and "score" in ax.get_ylabel()
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == ["told from zero", "not told from zero"]
+    assert labels == ["distinguished from zero", "not distinguished from zero"]
     slopes = regression.simple_slopes(fit, "score", "rivals", at=[0, 1, 2])
     drawn = regression.plot_simple_slopes(slopes)
     np.testing.assert_allclose(drawn.lines[0].get_xdata(), slopes["estimate"])

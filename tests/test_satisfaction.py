@@ -402,7 +402,7 @@ def test_the_spline_is_that_of_r(ratings, r):
     cat(predict(m, data.frame(x = c(1, 3, 6.5, 9, 10))))""")
     np.testing.assert_allclose(fit.predict([1, 3, 6.5, 9, 10])["estimate"], theirs, rtol=1e-8)
     # Straight beyond the outer knots.
-    np.testing.assert_allclose(np.diff(fit.predict([10, 11, 12])["estimate"], 2), 0, atol=1e-9)
+    np.testing.assert_allclose(np.diff(fit.predict([10, 10.4, 10.8])["estimate"], 2), 0, atol=1e-9)
 
 
 @pytest.mark.parametrize("shape", ["linear", "log", "cubic", "spline", "threshold"])
@@ -763,11 +763,43 @@ def test_corrections_that_cannot_be_are_refused(rng):
         ({"reliability": 80}, "reliability= is a share"),
         ({"reliability": 0.05, "formula": "y ~ w + z"}, "cannot be that low"),
         ({"reliability": 0.8, "formula": "y ~ w * z"}, "stands in a product too"),
+        ({"reliability": 0.8, "formula": "y ~ w + I(w**2)"}, "stands in a power too"),
         ({"reliability": 0.8, "focal": "x"}, "'x' is not a column of the formula"),
         ({"reliability": 0.8, "reliability_error": -1}, "reliability_error="),
     ):
         with pytest.raises(ValueError, match=says):
             satisfaction.fit_corrected(**{"formula": "y ~ w", "data": data, "focal": "w"} | arguments)
+    with pytest.raises(TypeError, match="got DataFrame.*item"):
+        satisfaction.fit_corrected("y ~ w", data, "w", reliability=data)
+
+
+def test_what_is_handed_in_by_mistake_is_named(rng):
+    data = measured(rng, 200)
+    with pytest.raises(TypeError, match="is a function of the data"):
+        satisfaction.simex("y ~ w", data, "w", 0.1)
+    with pytest.raises(TypeError, match="returned float"):
+        satisfaction.simex(lambda d: 1.0, data, "w", 0.1)
+    with pytest.raises(TypeError, match="what fit_ordered returned; got LinearFit"):
+        satisfaction.proportional_odds_test(line(data))
+    with pytest.raises(TypeError, match="data= comes first"):
+        satisfaction.fit_curve("threshold", data)
+    with pytest.raises(ValueError, match="column 'z' holds"):
+        satisfaction.reliability(data.assign(z="high"), ["w", "z"])
+    answers = pd.DataFrame({"y": np.arange(60) % 30, "w": rng.normal(size=60)})
+    with pytest.warns(UserWarning, match="30 different values.*fit_linear"):
+        satisfaction.fit_ordered("y ~ w", answers)
+
+
+def test_a_slope_far_outside_the_data_is_warned_of(rng):
+    data = pd.DataFrame({"satisfaction": rng.integers(1, 11, 200), "rivals": rng.integers(0, 5, 200)})
+    data["loyalty"] = data["satisfaction"] + rng.normal(size=200)
+    fit = satisfaction.fit_curve(data, "linear")
+    fit.slope([1, 10])
+    with pytest.warns(UserWarning, match=r"'satisfaction' at 50 lies outside the data \(1 to 10\)"):
+        fit.slope(50)
+    product = satisfaction.fit_linear("loyalty ~ satisfaction * rivals", data)
+    with pytest.warns(UserWarning, match=r"'rivals' at 30 lies outside the data \(0 to 4\)"):
+        satisfaction.simple_slopes(product, "satisfaction", "rivals", at=[30])
 
 
 def line(data):
@@ -959,6 +991,16 @@ def test_the_traps_figure_holds_shares_and_sizes():
     assert len(satisfaction.trap(SMALL, "rating >= 4", "stayed", weights="n").plot().containers) == 1
 
 
+def test_a_cost_beyond_the_trap_is_refused():
+    found = satisfaction.trap(simulate.satisfaction_panel(500, seed=8), "satisfaction >= 4", "repurchased")
+    with pytest.raises(ValueError, match=r"unavoidable=0\.9 is more than the trap \(0\.\d+\): nothing is left"):
+        found.cost(120, unavoidable=0.9)
+    with pytest.raises(TypeError, match="margin= is a number"):
+        found.cost("120")
+    with pytest.raises(ValueError, match="by='rival' is not a column of the data; there are: .*rival_nearby"):
+        found.who("rival")
+
+
 # --- remedies -------------------------------------------------------------------------------------------------------------
 
 REPURCHASE = "repurchased ~ satisfaction + quality + price + service + ease + rival_nearby"
@@ -1037,10 +1079,14 @@ def test_remedies_carry_their_assumptions_and_refuse_what_they_cannot_do():
     ax = found.plot()
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["rival_nearby: no", "rival_nearby: yes"]
     assert [t.get_text() for t in ax.get_yticklabels()] == ["service", "ease"]
+    # Satisfaction cannot be said to stay as it is where it is what changes.
+    third = satisfaction.remedies(fit, {"satisfaction": 1}, "satisfaction >= 4").assumptions[2]
+    assert third.startswith("All columns that are not changed stay") and "How satisfaction would be raised" in third
     for arguments, error, says in (
         ({"changes": {"colour": 1}}, ValueError, "'colour' is not in the fit's formula"),
         ({"changes": {"rival_nearby": 1}}, ValueError, "no rating"),
         ({"changes": {"service": 0}}, ValueError, "moves no satisfied customer"),
+        ({"changes": {"price": "1"}}, TypeError, "'price' is a number"),
         ({"changes": {}}, TypeError, "changes="),
         ({"satisfied": "satisfaction > 5"}, ValueError, "no customer is"),
         ({"by": "colour"}, ValueError, "by='colour'"),

@@ -20,7 +20,7 @@ _IN_AN_HOUR = {"second": 3600, "minute": 60, "hour": 1}
 
 
 class PriceWarning(UserWarning):
-    """The money that was computed hangs on a price coefficient that is badly known, or lies beyond all prices in the data."""
+    """The money that was computed hangs on a price coefficient that is badly known, or lies beyond what the data hold."""
 
 
 def fit_choice(
@@ -317,7 +317,13 @@ class ChoiceFit(ConditionalLogit):
         Raises
         ------
         ValueError
-            If a change names an alternative or a column that is not there, or more than one alternative is changed and `firm` is not said.
+            If a change names an alternative or a column that is not there or gives no number, or more than one alternative is changed and
+            `firm` is not said.
+
+        Warns
+        -----
+        PriceWarning
+            If a change moves a column beyond the values in the data of the fit, by more than a tenth of their range.
         """
         price = self._price(price)
         lam = -self.params[price]
@@ -328,6 +334,13 @@ class ChoiceFit(ConditionalLogit):
             raise ValueError(
                 f"costs= names {', '.join(map(repr, unknown))}, which is no change; there are: {', '.join(map(repr, changes))}."
             )
+        for change in changes.values():
+            flat = change if isinstance(change, dict) else changes
+            for alternative, columns in flat.items():
+                if not isinstance(columns, dict):
+                    raise ValueError(
+                        f"changes= is {{name of the change: {{alternative: {{column: value}}}}}}; {alternative!r} is no alternative."
+                    )
         touched = {alternative for change in changes.values() for alternative in change}
         if firm is None:
             if len(touched) != 1:
@@ -344,6 +357,7 @@ class ChoiceFit(ConditionalLogit):
         rows = {"as it is": {"share": now["share"], "share_change": 0.0, "surplus_change": 0.0, "value_gained": 0.0}}
         for name, change in changes.items():
             changed = self._changed(offers, name, change)
+            self._warn_outside(offers, changed, change)
             then = self._state(changed, own, weights)
             row = {"share": then["share"], "share_change": then["share"] - now["share"]}
             slope = then["share_slope"] - now["share_slope"]
@@ -610,9 +624,36 @@ class ChoiceFit(ConditionalLogit):
                     )
                 new = value(offers.loc[own, column]) if callable(value) else value
                 if pd.api.types.is_numeric_dtype(changed[column]):
+                    if np.asarray(new).dtype.kind not in "biuf":
+                        raise ValueError(
+                            f"{name!r}: {column!r} of {alternative!r} is a number, or a function of the old one; got {new!r}."
+                        )
                     changed[column] = changed[column].astype(float)
                 changed.loc[own, column] = new
         return changed
+
+    def _warn_outside(self, offers, changed, change):
+        """Say that an offer was moved beyond the levels that choosers saw."""
+        for alternative, columns in change.items():
+            own = (offers[self.alternative] == alternative).to_numpy()
+            for column, value in columns.items():
+                if column not in self.params.index:
+                    continue  # a category or a function of the column: its levels are not in the fit
+                seen = self._core.x[:, self.params.index.get_loc(column)]
+                new = changed.loc[own, column].to_numpy(dtype=float)
+                room = 0.1 * (seen.max() - seen.min())
+                far = new[(new < seen.min() - room) | (new > seen.max() + room)]
+                if len(far):
+                    step = (
+                        ""
+                        if callable(value) or np.ndim(value)
+                        else f" For a change write lambda t: t {'-' if value < 0 else '+'} {abs(value):g}."
+                    )
+                    warnings.warn(
+                        f"{column!r} of {alternative!r} becomes {far[0]:g}, outside the levels on offer ({seen.min():g} to {seen.max():g}).{step}",
+                        PriceWarning,
+                        stacklevel=3,
+                    )
 
     def _state(self, offers, own, weights):
         """Of a market: the firm's share, its derivatives, the mean logsum, the mean row of the firm's offer."""

@@ -298,7 +298,7 @@ class Scorecard:
                 middle - np.minimum(sign * table["lower"], sign * table["upper"])[rows],
                 np.maximum(sign * table["lower"], sign * table["upper"])[rows] - middle,
             ]
-            label = "value: more of it" if sign == 1 else "cost: less of it"
+            label = "value (right: more of it)" if sign == 1 else "cost (right: less of it)"
             ax.errorbar(middle, at[rows], xerr=half, fmt=marker, color=colour, capsize=4, label=label)
         ax.axvline(0, color="grey", linewidth=1.5, linestyle=":")
         ax.set_yticks(at, table.index)
@@ -367,13 +367,21 @@ class Scorecard:
         ax = style.axes(ax)
         table = self.value_map(price, level)
         half = [table["relative_quality"] - table["lower"], table["upper"] - table["relative_quality"]]
-        ax.errorbar(table["relative_price"], table["relative_quality"], yerr=half, fmt="o", capsize=4)
+        ax.errorbar(
+            table["relative_price"],
+            table["relative_quality"],
+            yerr=half,
+            fmt="o",
+            capsize=4,
+            label=f"firm, with its {level:.0%} interval",
+        )
         for name, row in table.iterrows():
             ax.annotate(name, (row["relative_price"], row["relative_quality"]), (9, 5), textcoords="offset points")
         ax.axline((1, 1), slope=table.attrs["slope"], color="grey", linestyle="--", label="fair value")
         ax.margins(x=0.2, y=0.3)
         ax.legend(loc="lower right")
-        ax.set(xlabel="price, relative to the mean of the firms", ylabel="quality, relative to the mean")
+        paid = "price as rated" if isinstance(price, str) else "price"
+        ax.set(xlabel=f"{paid}, relative to the mean", ylabel="quality, relative to the mean")
         return ax
 
     def sensitivity(self, firm, rival, draws=20_000, seed=0):
@@ -393,6 +401,8 @@ class Scorecard:
             proportions (NaN where no weight between 0 and 1 does it). ``.attrs["share_ahead"]`` is the share of the drawn sets of weights under
             which the firm is ahead; ``.attrs["difference"]`` the difference in delivered value under the weights as they are.
         """
+        if isinstance(draws, bool) or not isinstance(draws, (int, np.integer)) or draws < 1:
+            raise ValueError(f"draws= is a whole number, 1 or more; got {draws!r}.")
         gain = self._signs * self.profile(firm, rival)["difference"].to_numpy()[:-1]
         weight = self.weights.to_numpy()
         total = weight @ gain

@@ -9,7 +9,7 @@ from scipy import stats
 from crmlab import style
 from crmlab.arguments import one_of
 from crmlab.design import count_columns
-from crmlab.regression import t_quantile
+from crmlab.regression import t_quantile, warn_beyond
 from crmlab.satisfaction.threshold import ThresholdTest, find_threshold, points_of, require_number
 
 __all__ = [
@@ -99,6 +99,8 @@ def fit_curve(
     change of slope      0.64       0.11   0.43   0.86
     threshold           59.46       2.45  52.56  70.50
     """
+    if isinstance(data, str):
+        raise TypeError(f"data= comes first, then shape=: fit_curve(data, {data!r}).")
     one_of("shape", shape, SHAPES)
     points = points_of(data, satisfaction, loyalty, weights)
     if shape == "threshold":
@@ -344,6 +346,11 @@ class CurveFit:
         -------
         pandas.DataFrame
             Indexed by satisfaction: ``estimate``, ``std_error``, ``lower``, ``upper``, of the mean.
+
+        Warns
+        -----
+        UserWarning
+            If a value lies outside the data by more than a tenth of their range.
         """
         return self._along(x, level, self._basis.value, self._basis.gradient)
 
@@ -358,6 +365,7 @@ class CurveFit:
         x = np.atleast_1d(np.asarray(x, dtype=float))
         if not np.isfinite(x).all():
             raise ValueError(f"x holds values of {self.satisfaction!r}, finite numbers; got {x!r}.")
+        warn_beyond(x, self.points.index.min(), self.points.index.max(), self.satisfaction, stacklevel=4)
         b = self.params.to_numpy()
         g = gradient(x, b)
         # A place without an error is taken as known.

@@ -1,5 +1,7 @@
 """Satisfaction is measured with error: how far that flattens its slope, and two ways to undo it."""
 
+import numbers
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +12,7 @@ from crmlab import style
 from crmlab.arguments import one_of
 from crmlab.design import count_columns
 from crmlab.regression import LinearFit, fit_linear, t_quantile
+from crmlab.satisfaction.threshold import require_number
 
 __all__ = ["reliability", "fit_corrected", "simex", "CorrectedFit", "SimexFit"]
 
@@ -71,6 +74,8 @@ def reliability(data, items, of="mean", weights=None, level=0.95):
             f"items= are two columns or more: how far one answer repeats cannot be seen from itself; got {items!r}."
         )
     cases, count = count_columns(items, data, weights)
+    for name in items:
+        require_number(cases[name], name)
     x, n = cases[items].to_numpy(dtype=float), count.sum()
     if n < 3:
         raise ValueError(f"a reliability takes three customers or more; there are {n:g}.")
@@ -125,7 +130,7 @@ def fit_corrected(formula, data, focal, reliability, reliability_error=0.0, weig
     Raises
     ------
     ValueError
-        If the reliability is not between 0 and 1, the column stands in a product, or the reliability is lower than the
+        If the reliability is not between 0 and 1, the column stands in a product or a power, or the reliability is lower than the
         other columns' relation to it allows.
 
     Notes
@@ -144,6 +149,10 @@ def fit_corrected(formula, data, focal, reliability, reliability_error=0.0, weig
     >>> fit.summary().loc["satisfaction"].round(3).to_dict()
     {'naive': 0.27, 'estimate': 0.338, 'std_error': 0.02, 'lower': 0.299, 'upper': 0.376}
     """
+    if not isinstance(reliability, numbers.Real):
+        raise TypeError(
+            f"reliability= is a number, above 0 and up to 1; got {type(reliability).__name__}. Of the table of reliability(...): table['estimate'].item()."
+        )
     if not 0 < reliability <= 1:
         raise ValueError(f"reliability= is a share of variance, above 0 and up to 1; got {reliability!r}.")
     if not (np.isfinite(reliability_error) and reliability_error >= 0):
@@ -155,6 +164,12 @@ def fit_corrected(formula, data, focal, reliability, reliability_error=0.0, weig
     if product := [name for name in design.names if focal in name.split(":") and name != focal]:
         raise ValueError(
             f"{focal!r} stands in a product too ({product[0]}), whose error is not classical. Fix: leave the product out, or take simex."
+        )
+    # Categories, in brackets, may hold any word.
+    words = {name: re.findall(r"[A-Za-z_]\w*", re.sub(r"\[.*?\]", "", name)) for name in design.names if name != focal}
+    if other := [name for name in words if focal in words[name]]:
+        raise ValueError(
+            f"{focal!r} stands in a power too, or another function ({other[0]}), whose error is not classical. Fix: leave it out, or take simex."
         )
     x, count, n = design.matrix, cases["customers"].to_numpy(dtype=float), naive.nobs
     y = cases[design.response].to_numpy(dtype=float)
@@ -268,7 +283,15 @@ def simex(fit, data, column, error_sd, lambdas=(0.5, 1.0, 1.5, 2.0), replicates=
     if isinstance(replicates, bool) or not isinstance(replicates, (int, np.integer)) or replicates < 2:
         raise ValueError(f"replicates= is a whole number, 2 or more; got {replicates!r}.")
     rng = np.random.default_rng(seed)
+    if not callable(fit):
+        raise TypeError(
+            f"fit= is a function of the data, such as lambda d: fit_linear('loyalty ~ satisfaction', d); got {type(fit).__name__}."
+        )
     naive = fit(data)
+    if not all(hasattr(naive, name) for name in ("params", "cov", "nobs")) or not hasattr(naive.params, "index"):
+        raise TypeError(
+            f"fit= returns a fit with params, cov and nobs, such as fit_linear gives; it returned {type(naive).__name__}."
+        )
     names = list(naive.params.index)
     path, spreads, drawn = [naive.params.to_numpy()], [naive.cov.to_numpy()], [np.zeros((len(names), len(names)))]
     for scale in lambdas:

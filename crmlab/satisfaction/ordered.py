@@ -65,6 +65,8 @@ def fit_ordered(formula, data, weights=None, link="logit", levels=None):
     -----
     RuntimeWarning
         If the maximum was not reached; ``converged`` is then False.
+    UserWarning
+        If there are more than twenty answers and `levels` does not name them: a measurement, not a rating.
 
     Notes
     -----
@@ -87,7 +89,14 @@ def fit_ordered(formula, data, weights=None, link="logit", levels=None):
     one_of("link", link, _MEANING)
     cases, count = count_cases(formula, data, weights)
     design = Design.of(formula, cases, intercept=False)
+    given = levels is not None
     levels = _levels(cases[design.response], design.response, levels)
+    if not given and len(levels) > 20:
+        warnings.warn(
+            f"column {design.response!r} has {len(levels)} different values, and each is taken as an answer of its own: is it a measurement? "
+            "Then take fit_linear.",
+            stacklevel=2,
+        )
     y = pd.Index(levels).get_indexer(cases[design.response])
     _refuse_empty(y, count, levels, design.response)
     design.require_full_rank(count, constant=True)
@@ -319,6 +328,8 @@ def proportional_odds_test(fit):
     type[T.Terrace]          -1.081       -1.111  0.031   1    0.860
     contact[T.High]           0.430        0.313  1.286   1    0.257
     """
+    if not isinstance(fit, OrderedFit):
+        raise TypeError(f"fit= is what fit_ordered returned; got {type(fit).__name__}.")
     levels, design = fit.levels, fit.design
     if len(levels) < 3 or not design.names:
         raise ValueError(

@@ -149,14 +149,14 @@ class ThresholdTest:
         ax = style.axes(ax)
         ax.plot(self.profile, label="F ratio of two lines to one")
         chance = np.quantile(self._null, 0.95)
-        ax.axhline(chance, color=style.COLOURS[1], linestyle="--", label="largest by chance, 1 sample in 20")
+        ax.axhline(chance, color=style.COLOURS[1], linestyle="--", label="exceeded by chance in 1 sample of 20")
+        room = 1.45  # above the curve and the interval, for the legend
         if self.p_value <= 1 - self.level:
-            lower, upper = self.interval()
-            ax.axvspan(
-                lower, upper, color=style.COLOURS[0], alpha=0.15, linewidth=0, label=f"{self.level:.0%} interval"
-            )
-        ax.set(xlabel=f"{self.satisfaction}: place of the change", ylabel="F ratio", ylim=(0, None))
-        ax.legend()
+            label = f"{self.level:.0%} interval"
+            ax.axvspan(*self.interval(), 0, 1 / room, color=style.COLOURS[0], alpha=0.15, linewidth=0, label=label)
+        ax.set(xlabel=f"{self.satisfaction}: place of the change", ylabel="F ratio")
+        ax.set_ylim(0, room * max(self.profile.max(), chance))
+        ax.legend(loc="upper left")
         return ax
 
 

@@ -1,5 +1,7 @@
 """The satisfaction trap: satisfied customers who leave all the same. How many, who, what it costs, what would move them."""
 
+import ast
+import numbers
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -159,7 +161,8 @@ class Trap:
         by = [by] if isinstance(by, str) else list(by)
         for name in by:
             if name not in self._cases or name.startswith("_"):
-                raise ValueError(f"by={name!r} is not a column of the data.")
+                there = ", ".join(str(column) for column in self._cases if not str(column).startswith("_"))
+                raise ValueError(f"by={name!r} is not a column of the data; there are: {there}.")
             if self._cases[name].isna().any():
                 raise ValueError(
                     f"column {name!r}: {int(self._cases[name].isna().sum()):,} rows are missing. Give them a level of their own."
@@ -194,14 +197,27 @@ class Trap:
         pandas.DataFrame
             One row, ``cost``: ``estimate``, ``std_error``, ``lower``, ``upper``, in the unit of the margin. The interval knows the
             sample of customers, not the doubts about margin and :math:`u`.
+
+        Raises
+        ------
+        ValueError
+            If an argument is out of its range, or `unavoidable` is more than the trap.
         """
-        for name, value in (("margin", margin), ("customers", self.nobs if customers is None else customers)):
+        given = {"margin": margin, "customers": self.nobs if customers is None else customers}
+        for name, value in (given | {"unavoidable": unavoidable}).items():
+            if not isinstance(value, numbers.Real):
+                raise TypeError(f"{name}= is a number; got {value!r}.")
+        for name, value in given.items():
             if not np.isfinite(value) or value < 0:
                 raise ValueError(f"{name}= is a finite number of 0 or more; got {value!r}.")
         if not 0 <= unavoidable < 1:
             raise ValueError(f"unavoidable= is a share, from 0 to below 1; got {unavoidable!r}.")
         (stay, leave), _ = self.table.to_numpy()
         n = self.nobs
+        if unavoidable > leave / (stay + leave):
+            raise ValueError(
+                f"unavoidable={unavoidable:g} is more than the trap ({leave / (stay + leave):.2g}): nothing is left beyond it."
+            )
         # Of a customer: 1 - u if trapped, -u if satisfied and loyal, 0 else.
         mean = (leave - unavoidable * (stay + leave)) / n
         variance = (leave * (1 - unavoidable) ** 2 + stay * unavoidable**2) / n - mean**2
@@ -331,6 +347,8 @@ def remedies(fit, changes, satisfied, by=None, limits=(1, 5), at_least=None):
                 raise ValueError(
                     f"remedy {name!r}: column {column!r} is not in the fit's formula; there are: {', '.join(fit.design._columns)}."
                 )
+            if not isinstance(amount, numbers.Real):
+                raise TypeError(f"remedy {name!r}: the change of {column!r} is a number, such as 1; got {amount!r}.")
             if not pd.api.types.is_numeric_dtype(cases[column]) or cases[column].dtype == bool:
                 raise ValueError(f"remedy {name!r}: column {column!r} is no rating that could be raised or lowered.")
             moved[column] = (cases[column] + amount).clip(low, high)
@@ -353,7 +371,17 @@ def remedies(fit, changes, satisfied, by=None, limits=(1, 5), at_least=None):
     names = ["remedy"] if by is None else ["remedy", by]
     index = pd.MultiIndex.from_tuples(index, names=names) if by is not None else pd.Index(index, name="remedy")
     columns = ["before", "after", "estimate", "std_error", "customers_moved", "reached", "customers"]
-    return Remedies(pd.DataFrame(rows, index, columns), satisfied, by, float(cases["customers"].sum()))
+    assumptions = list(ASSUMPTIONS)
+    changed = {
+        column for name, change in changes.items() for column in (change if isinstance(change, dict) else [name])
+    }
+    if moved := sorted(changed & _words(satisfied)):
+        assumptions[2] = (
+            f"All columns that are not changed stay as they are. How {' and '.join(moved)} would be raised, and what that does besides, is left open."
+        )
+    return Remedies(
+        pd.DataFrame(rows, index, columns), satisfied, by, float(cases["customers"].sum()), tuple(assumptions)
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -418,7 +446,11 @@ class Remedies:
         ax.axvline(0, color="grey", linestyle=":", linewidth=1.5)
         ax.set_yticks(np.arange(len(remedies))[::-1], remedies)
         ax.xaxis.set_major_formatter(ticker.PercentFormatter(xmax=1, decimals=0, symbol=""))
-        ax.set(xlabel="change of the share who stay, in points", ylabel="remedy", ylim=(-0.6, len(remedies) - 0.4))
+        ax.set(
+            xlabel="change of the share who stay, in percentage points",
+            ylabel="remedy",
+            ylim=(-0.6, len(remedies) - 0.4),
+        )
         if self.by is not None:
             ax.legend()
         return ax
@@ -433,12 +465,8 @@ def _rule(data, rule, name):
     """A rule as true or false of each row."""
     if not isinstance(rule, str):
         raise TypeError(f"{name}= is an expression of columns, such as 'satisfaction >= 4'; got {type(rule).__name__}.")
-    import ast
-
     try:
-        words = {
-            node.id for node in ast.walk(ast.parse(rule.replace("`", ""), mode="eval")) if isinstance(node, ast.Name)
-        }
+        words = _words(rule)
     except SyntaxError:
         raise ValueError(f"{name}={rule!r} is no expression of columns, such as 'satisfaction >= 4'.") from None
     for column in [c for c in data.columns if c in words]:
@@ -459,6 +487,11 @@ def _rule(data, rule, name):
             f"{name}={rule!r} is neither true nor false (for example {value.iloc[0]!r}): write a comparison, such as 'satisfaction >= 4'."
         )
     return value.astype(bool).to_numpy()
+
+
+def _words(rule):
+    """The names in a rule."""
+    return {node.id for node in ast.walk(ast.parse(rule.replace("`", ""), mode="eval")) if isinstance(node, ast.Name)}
 
 
 def _shares(some, of, level):

@@ -50,10 +50,14 @@ def _told_apart(drawn):
     value, cost = _leads(drawn)
     alike = np.subtract(*_leads(drawn, dict.fromkeys(VALUE + COST, 1)))
     at_ten = _plan(drawn, time=10)["value_per_cost"]
+    worth, money = fit.params["time"], fit.params["money"]
+    bare = _fit(drawn, _EIGHT).params
+    left = row["value_gained"] - row["cost"]
     answers = [
+        ([60 * worth / money, 60 * bare["time"] / bare["money"], worth / money, money / worth, -60 * worth], 0.02),
         ([value - cost, alike, value, value + cost, cost - value], 0.003),
         ([beyond, -beyond, app, beyond - lead["constant"], beyond - lead["money"]], 0.02),
-        ([ratio, row["value_gained"], at_ten, row["surplus_change"] / row["cost"], 1 / ratio], 0.02),
+        ([ratio, row["value_gained"], left, at_ten, row["surplus_change"] / row["cost"], 1 / ratio], 0.02),
     ]
     return all(np.diff(np.sort(values)).min() > apart for values, apart in answers)
 
@@ -147,6 +151,18 @@ def _(data):
     return _fit(data).value_of_an_hour("time").loc["time", "estimate"] / 60
 
 
+@hour.mistake("This is how many minutes a dollar is worth: price over time. Take time over price, and sixty minutes.")
+def _(data):
+    return _fit(data).params["money"] / _fit(data).params["time"]
+
+
+@hour.mistake(
+    "Your formula has no constants: what is liked about an alternative goes to its attributes. Add C(alternative)."
+)
+def _(data):
+    return _fit(data, _EIGHT).value_of_an_hour("time").loc["time", "estimate"]
+
+
 @hour.mistake("This is the part-worth of an hour, in units of utility. Divide by the part-worth of a dollar.")
 def _(data):
     return -60 * _fit(data).params["time"]
@@ -220,6 +236,12 @@ def plan(data):
 @plan.mistake("This is what the customer gains. Divide it by what the change costs the bank.")
 def _(data):
     return _plan(data)["value_gained"]
+
+
+@plan.mistake("This is what is left after the cost. The question asks for a ratio: divide.")
+def _(data):
+    row = _plan(data)
+    return row["value_gained"] - row["cost"]
 
 
 @plan.mistake("You set the time to ten minutes. The question shortens it by ten.")

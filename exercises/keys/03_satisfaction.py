@@ -12,6 +12,22 @@ MARGIN, CUSTOMERS, UNAVOIDABLE = 90, 20_000, 0.04
 
 @key.data
 def data(rng):
+    # Drawn again where two of the answers that somebody may give would be taken for each other.
+    while True:
+        drawn = _draw(rng)
+        if _told_apart(drawn):
+            return drawn
+
+
+def _told_apart(drawn):
+    for question in (content, corrected, near):
+        values = [question.answer(drawn), *(compute(drawn) for _, compute in question.mistakes)]
+        if np.diff(np.sort(values)).min() < 3 * question.within:
+            return False
+    return True
+
+
+def _draw(rng):
     visits = rng.integers(0, 3, 700)
     hidden = rng.uniform(0.4, 0.9) * visits + rng.logistic(size=700)
     rating = 1 + np.digitize(hidden, [-2.0, -1.0, 0.6, 2.0])
@@ -54,6 +70,12 @@ def _(data):
     return fit.probabilities(new).set_index("rating").loc[4, "estimate"]
 
 
+@content.mistake("This is the probability of a 3 or less. The question asks for a 4 or a 5.")
+def _(data):
+    fit, new = _rated(data)
+    return 1 - fit.probabilities(new, at_least=4)["estimate"].item()
+
+
 @content.mistake("This is a customer with one visit. The question asks for one with two.")
 def _(data):
     fit, new = _rated(data, visits=1)
@@ -74,6 +96,12 @@ def above(data):
 @above.mistake("This is the change of the slope. Above the threshold it comes on top of the slope below.")
 def _(data):
     return satisfaction.fit_curve(_cars(data), "threshold").params["change of slope"]
+
+
+@above.mistake("The change is added, not taken off.")
+def _(data):
+    params = satisfaction.fit_curve(_cars(data), "threshold").params
+    return params["slope below"] - params["change of slope"]
 
 
 @above.mistake("This is the slope below the threshold.")
@@ -111,6 +139,11 @@ def _(data):
     return _product(data).params["satisfaction"]
 
 
+@slope.mistake("This is what one rival adds. Take eight of them, and the slope of a customer without any.")
+def _(data):
+    return _product(data).params["satisfaction:rivals"]
+
+
 @slope.mistake("You took the effect of the rivals off. Each rival adds the coefficient of the product.")
 def _(data):
     params = _product(data).params
@@ -125,8 +158,9 @@ def _(data):
 _TWICE = ["satisfaction", "satisfaction_again"]
 
 
-def _corrected(data, rho):
-    return satisfaction.fit_corrected("loyalty ~ satisfaction", _cars(data), "satisfaction", rho).params["satisfaction"]
+def _corrected(data, rho, rows=None):
+    rows = _cars(data) if rows is None else rows
+    return satisfaction.fit_corrected("loyalty ~ satisfaction", rows, "satisfaction", rho).params["satisfaction"]
 
 
 def _rho(data, of="single", rows=None):
@@ -166,6 +200,13 @@ def _(data):
     return _corrected(data, _rho(data, of="mean"))
 
 
+@corrected.mistake(
+    "This is the slope over all markets, corrected. The reliability is that of all; the slope is that of cars."
+)
+def _(data):
+    return _corrected(data, _rho(data), data["survey"])
+
+
 @corrected.mistake("You divided by the root of the reliability. That corrects a correlation, not a slope.")
 def _(data):
     return _naive(data) / np.sqrt(_rho(data))
@@ -200,6 +241,11 @@ def _(data):
 @near.mistake("This is the share of the trap that has a rival nearby. The question asks the other way round.")
 def _(data):
     return _trap(data).who("rival_nearby").loc[True, "of_trap"]
+
+
+@near.mistake("These are all customers with a rival nearby. Of the satisfied only.")
+def _(data):
+    return 1 - data["panel"].groupby("rival_nearby")["repurchased"].mean()[True]
 
 
 @near.mistake("This is the share who came back. The trap holds those who did not.")
@@ -238,6 +284,11 @@ def _(data):
     return CUSTOMERS * MARGIN * (_trap(data).summary().loc["trap", "estimate"] - UNAVOIDABLE)
 
 
+@cost.mistake("You took 4 % off the sum. They are 4 % of the satisfied customers.")
+def _(data):
+    return (1 - UNAVOIDABLE) * _cost(data, unavoidable=0.0)
+
+
 @cost.mistake("You took 4 % off all customers. They are 4 % of the satisfied ones.")
 def _(data):
     return CUSTOMERS * MARGIN * (_trap(data).summary().loc["trap, of all customers", "estimate"] - UNAVOIDABLE)
@@ -247,7 +298,7 @@ def _(data):
     "7",
     expects='one of "larger survey", "better fit", "reliable score", "experiment"',
     hint="Which of the four would still leave open whether those who praise the service would have stayed anyway?",
-    explanation="Only chance takes away the other reasons why customers who praise the service stay. The rest makes the wrong number more exact, if it is wrong.",
+    explanation="Only if chance decides who gets the better service are the other reasons for staying the same in both groups. The other three make the number more exact, not more causal.",
     choices=("larger survey", "better fit", "reliable score", "experiment"),
 )
 def proof(data):
