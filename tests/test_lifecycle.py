@@ -670,7 +670,7 @@ def test_models_are_ranked_and_held_against_the_data(rng):
     assert ranked["aic"]["weibull"] == fit.aic
     ax = fit.plot()
     lifecycle.fit_duration(table, "build-up", "exponential", clock="reset").plot(ax)
-    assert [line.get_label() for line in ax.lines] == ["Kaplan-Meier", "weibull", "exponential"]
+    assert [line.get_label() for line in ax.lines] == ["Kaplan-Meier", "Weibull", "exponential"]
 
 
 def test_a_phase_that_a_rule_ends_after_a_wait_is_fitted_by_nothing():
