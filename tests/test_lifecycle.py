@@ -11,10 +11,11 @@ import scipy.integrate
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.colors import to_hex
 from scipy.linalg import expm
 
 from crmlab import counting, datasets, lifecycle, simulate, tables
-from crmlab.lifecycle import PhaseRule
+from crmlab.lifecycle import PhaseRule, phases
 
 COLUMNS = ["customer_id", "phase", "entry", "exit", "next_phase"]
 RULE = PhaseRule(build_up_purchases=2, stable_purchases=3, stable_days=60, silence_days=30)
@@ -325,6 +326,7 @@ def test_arguments_and_logs_that_cannot_be_used():
         ({"observed_from": "2025-01-01"}, "nobody is followed"),
         ({"customer": "who"}, "needs a column 'who'"),
         ({"also": "channel"}, "needs a column 'channel'"),
+        ({"observed_until": "2023-01-01"}, "observed_until= .2023-01-01. lies before the first purchase of the log"),
     ):
         with pytest.raises(ValueError, match=message):
             lifecycle.phase_episodes(log, **arguments)
@@ -353,6 +355,20 @@ def test_sensitivity_against_counting_by_hand():
         lifecycle.rule_sensitivity(log, quiet_days=(3,))
     with pytest.raises(ValueError, match="name a threshold"):
         lifecycle.rule_sensitivity(log)
+    # Missing where one rule's data end; refused where the data of all rules do.
+    short = lifecycle.rule_sensitivity(log, silence_days=(91, 182), within=60)
+    assert short["back"].isna().tolist() == [False, True]
+    for change, message in (
+        (
+            {"within": 200},
+            "within= .200. lies beyond the data: nobody was followed for more than 64.9 weeks after a decline",
+        ),
+        ({"horizon": 200}, "horizon= .200. lies beyond.*77.9 weeks after a first purchase"),
+        ({"within": "x"}, "within= is a number"),
+        ({"horizon": -1}, "0 or more; got -1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            lifecycle.rule_sensitivity(log, silence_days=(91, 182), **change)
 
 
 def test_the_figure_of_stays_shows_each():
@@ -366,6 +382,8 @@ def test_the_figure_of_stays_shows_each():
         log[log["customer_id"].isin(ids)].drop_duplicates(["customer_id", "date"])
     )
     assert "weeks" in ax.get_xlabel()
+    bars = {to_hex(bar.get_facecolor()).upper() for bar in ax.patches}
+    assert bars == {phases.PHASE_COLOURS[name] for name in episodes[episodes["customer_id"].isin(ids)]["phase"]}
     with pytest.raises(ValueError, match="no stay of customer 'nobody'"):
         lifecycle.plot_episodes(episodes, ["nobody"])
     with pytest.raises(ValueError, match="forward"):
@@ -481,7 +499,11 @@ def test_visits_of_one_customer():
     assert both.survival([1, 4]).tolist() == pytest.approx([2 / 3, 1 / 3])
     first = lifecycle.fit_time_in_phase(episodes, "build-up", visits="first")
     assert first.nobs == 2 and first.survival(4) == 0.5
-    assert np.isnan(first.survival(5.1))  # beyond the longest stay nobody knows
+    with pytest.raises(ValueError, match="observed for 5 time units: beyond it nothing is known; got t=5.1"):
+        first.survival([1, 5.1])
+    # One group may end before another.
+    groups = lifecycle.fit_time_in_phase(episodes.assign(g=list("xxxy"), next_phase=None), "build-up", "g")
+    assert groups.survival(5)["y"].item() == 1 and np.isnan(groups.survival(5)["x"].item())
 
 
 def test_nobody_left_or_all_at_once():
@@ -492,7 +514,7 @@ def test_nobody_left_or_all_at_once():
     with pytest.raises(ValueError, match="no stay in 'build-up' was seen to end"):
         lifecycle.fit_duration(alike, "build-up")
     gone = lifecycle.fit_time_in_phase(alike.assign(next_phase="decline"), "build-up")
-    assert gone.survival([4.9, 5]).tolist() == [1, 0] and gone.quantile()["estimate"].item() == 5
+    assert gone.survival([4.9, 5, 6]).tolist() == [1, 0, 0] and gone.quantile()["estimate"].item() == 5
     assert gone.survival(5, level=0.95)[["lower", "upper"]].isna().all(axis=None)
 
 
@@ -506,6 +528,8 @@ def test_stays_that_cannot_be_used(rng):
     ):
         with pytest.raises(ValueError, match=message):
             lifecycle.fit_time_in_phase(table.assign(**change), "build-up", "channel", clock="reset")
+    with pytest.raises(ValueError, match="carry it along.*also='basket'"):
+        lifecycle.fit_time_in_phase(table, "build-up", "basket", clock="reset")
     with pytest.raises(ValueError, match="needs a column 'next_phase'"):
         lifecycle.fit_time_in_phase(table.drop(columns="next_phase"), "build-up")
     with pytest.raises(TypeError, match="DataFrame"):
@@ -518,8 +542,10 @@ def test_stays_that_cannot_be_used(rng):
         lambda: fit.quantile(1),
         lambda: fit.restricted_mean(1e6),
         lambda: fit.survival(1, 95),
+        lambda: fit.survival(["a"]),
+        lambda: fit.restricted_mean("a"),
     ):
-        with pytest.raises(ValueError, match="0 or more|between 0 and 1|not beyond the longest"):
+        with pytest.raises(ValueError, match="0 or more|between 0 and 1|not beyond the longest|is a number or a list"):
             call()
     episodes = lifecycle.phase_episodes(datasets.load("cdnow_sample"), clock="reset")
     with pytest.raises(ValueError, match="say clock='reset'"):
@@ -644,7 +670,7 @@ def test_models_are_ranked_and_held_against_the_data(rng):
     assert ranked["aic"]["weibull"] == fit.aic
     ax = fit.plot()
     lifecycle.fit_duration(table, "build-up", "exponential", clock="reset").plot(ax)
-    assert [line.get_label() for line in ax.lines] == ["Kaplan-Meier", "weibull", "exponential"]
+    assert [line.get_label() for line in ax.lines] == ["Kaplan-Meier", "Weibull", "exponential"]
 
 
 def test_a_phase_that_a_rule_ends_after_a_wait_is_fitted_by_nothing():

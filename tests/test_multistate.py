@@ -6,9 +6,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.colors import to_hex
 from scipy import linalg
 
 from crmlab import counting, lifecycle, tables
+from crmlab.lifecycle.phases import PHASE_COLOURS
 
 PHASES = ("exploration", "build-up", "stability", "decline", "lost")
 # Monthly probabilities and yearly rates of moves; from "lost" nobody comes back.
@@ -732,6 +734,8 @@ def test_other_refusals():
         lifecycle.fit_multistate(SMALL.assign(entry=pd.Timestamp("2026-01-01")))
     with pytest.raises(ValueError, match="group is the customer's own"):
         lifecycle.fit_multistate(SMALL.assign(g=list("xyxxxx")), groups="g")
+    with pytest.raises(ValueError, match="carry it along.*also='basket'"):
+        lifecycle.fit_multistate(SMALL, groups="basket")
     with pytest.raises(ValueError, match="column 'g': 1 of 6"):
         lifecycle.fit_multistate(SMALL.assign(g=[None, *"xxxxx"]), groups="g")
     with pytest.raises(ValueError, match="'w': 1 of 6.*above 0"):
@@ -754,6 +758,8 @@ def test_other_refusals():
         lifecycle.fit_multistate(SMALL, errors="boot")
     with pytest.raises(ValueError, match="times lie between 0 and 6.*beyond it nothing is known"):
         fit.occupancy([1, 7])
+    with pytest.raises(ValueError, match="a time is a number or a list of numbers"):
+        fit.occupancy(["a"])
     with pytest.raises(ValueError, match="since= lies between"):
         fit.occupancy(3, since=-1)
     with pytest.raises(ValueError, match="s= comes before"):
@@ -855,6 +861,8 @@ def test_figures(rng):
     assert fit.plot(ax=mine) is mine
     assert len(fit.plot_occupancy(level=None).collections) == 0
     ax = fit.plot_transitions(unit="month")
+    edges = {to_hex(box.get_edgecolor()).upper() for box in ax.patches if type(box).__name__ == "FancyBboxPatch"}
+    assert edges >= {PHASE_COLOURS[name] for name in PHASES if name in PHASE_COLOURS} and len(edges) == 5
     texts = [text.get_text() for text in ax.texts]
     assert sum("stays" in text for text in texts) == 4 and sum("came" in text for text in texts) == 1
     moves = fit.transitions()

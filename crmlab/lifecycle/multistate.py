@@ -10,6 +10,7 @@ from scipy import special
 from crmlab.arguments import one_of
 from crmlab.lifecycle import aalen_johansen as aj
 from crmlab.lifecycle import markov, plots
+from crmlab.lifecycle.checks import as_numbers
 from crmlab.lifecycle.stays import take
 from crmlab.likelihood import normal_quantile
 
@@ -615,9 +616,9 @@ class MultistateFit:
         return self.phases.index(phase)
 
     def _times(self, times, since=None):
-        found = np.atleast_1d(np.asarray(times, dtype=float))
+        found = as_numbers("a time", times)
         grid = next(iter(self._samples.values())).grid
-        first = grid[0] if since is None else float(since)
+        first = grid[0] if since is None else as_numbers("since=", since)[0]
         last = max(grid[sample.end].max() for sample in self._samples.values())
         if not grid[0] <= first <= last:
             raise ValueError(

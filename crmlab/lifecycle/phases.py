@@ -6,17 +6,21 @@ expression, for logs whose stays outgrow the memory), ``rule_sensitivity`` (what
 """
 
 from dataclasses import asdict, dataclass, replace
-from itertools import product
+from itertools import cycle, product
 
 import numpy as np
 import pandas as pd
 
 from crmlab import counting, style, tables
 from crmlab.arguments import one_of
+from crmlab.lifecycle.checks import as_numbers
 
 __all__ = ["PHASES", "PhaseRule", "phase_episodes", "phase_stays", "rule_sensitivity", "plot_episodes"]
 
 PHASES = ("exploration", "build-up", "stability", "decline")
+# One colour a phase in every figure.
+PHASE_COLOURS = dict(zip(PHASES, style.COLOURS))
+_HATCHES = dict(zip(PHASES, ("", "..", "", "//")))
 _CLOCKS = ("forward", "reset")
 _UNKNOWN = -(2**30)  # a day that is not known, where a number has to stand
 
@@ -155,7 +159,7 @@ def phase_episodes(
     Runs where the data lie, as one expression of window functions; no customer is looked at by itself.
 
     A phase that is left after a silence of fixed length is left at a time that is known in advance, which no smooth
-    distribution fits and which makes the process not Markov; see `crmlab.lifecycle.fit_durations` and
+    distribution fits and which makes the process not Markov; see `crmlab.lifecycle.fit_duration` and
     `crmlab.lifecycle.fit_multistate`.
 
     A customer file that holds only those who bought after `observed_from` is another matter: whoever left before is not
@@ -207,6 +211,13 @@ def phase_episodes(
     if unknown.any() or empty.any():
         frame = frame.loc[~(unknown | empty)]
     frame = frame.reset_index(drop=True)
+    if frame.empty and observed_until is not None:
+        first = tables.transactions(log, customer, date, amount=None).table.date.min().to_pandas()
+        if counting._day(observed_until) < counting._day(first):
+            raise ValueError(
+                f"observed_until= ({counting._day(observed_until):%Y-%m-%d}) lies before the first purchase of the log "
+                f"({counting._day(first):%Y-%m-%d}). Fix: a later day."
+            )
     if frame.empty:
         raise ValueError(
             "nobody is followed: no stay lasts for a day between observed_from= and the last day observed. Fix: an earlier "
@@ -303,13 +314,14 @@ def rule_sensitivity(
     pandas.DataFrame
         Indexed by the thresholds: ``stays``; ``stable`` and ``silent``, the shares of customers who have been in stability and in
         decline by `horizon`; ``back``, the share of a customer's first declines that ended in a return by `within`.
-        Estimated by Kaplan-Meier, so customers who were followed for less count as far as they go; missing where nobody was
-        followed so long.
+        Estimated by Kaplan-Meier, so customers who were followed for less count as far as they go; missing for a rule under which
+        nobody was followed so long.
 
     Raises
     ------
     TypeError, ValueError
-        As `phase_episodes`; also if a threshold is not one of the rule's, or none is varied.
+        As `phase_episodes`; also if a threshold is not one of the rule's, or none is varied, or `horizon` or `within` lies beyond
+        the data under each of the rules.
 
     Examples
     --------
@@ -332,36 +344,55 @@ def rule_sensitivity(
     for name in thresholds:
         one_of("a threshold", name, tuple(asdict(rule)))
     values = [[value] if isinstance(value, (str, int)) else list(value) for value in thresholds.values()]
+    for name, value in (("horizon=", horizon), ("within=", within)):
+        if not as_numbers(name, value)[0] >= 0:
+            raise ValueError(f"{name} is a time in {unit}s, 0 or more; got {value!r}.")
     checked = tables.transactions(log, customer, date, amount=None, also=since)
-    rows = {}
+    rows, followed = {}, {"horizon": [], "within": []}
     for combination in product(*values):
         varied = replace(rule, **dict(zip(thresholds, combination)))
         episodes = phase_episodes(checked, unit, varied, "forward", observed_from, observed_until, since)
+        waits = [_waits(episodes, phase) for phase in ("stability", "decline")]
+        waits = [times.fit_time_in_phase(part, "waiting", clock="reset") if len(part) else None for part in waits]
         declines = episodes[episodes["phase"] == "decline"]
+        declines = times.fit_time_in_phase(declines, "decline", visits="first") if len(declines) else None
+        stable, silent = (_ended(fit, horizon) for fit in waits)
         rows[combination] = {
             "stays": len(episodes),
-            "stable": _reached(episodes, "stability", horizon),
-            "silent": _reached(episodes, "decline", horizon),
-            "back": 1 - times.fit_time_in_phase(declines, "decline", visits="first").survival(within)
-            if len(declines)
-            else np.nan,
+            "stable": stable,
+            "silent": silent,
+            "back": _ended(declines, within),
         }
+        followed["horizon"] += [fit for fit in waits if fit is not None]
+        followed["within"] += [declines] if declines is not None else []
+    for name, value, what in (("horizon", horizon, "a first purchase"), ("within", within, "a decline")):
+        if followed[name] and all(np.isnan(_ended(fit, value)) for fit in followed[name]):
+            longest = max(fit.counts["exit"].max() for fit in followed[name])
+            raise ValueError(
+                f"{name}= ({value:g}) lies beyond the data: nobody was followed for more than {longest:.1f} {unit}s after {what}. Fix: a "
+                f"smaller {name}=."
+            )
     index = pd.MultiIndex.from_tuples(rows, names=list(thresholds))
     table = pd.DataFrame(list(rows.values()), index=index)
     return table.set_axis(index.get_level_values(0)) if len(thresholds) == 1 else table
 
 
-def _reached(episodes, phase, horizon):
-    """Share of customers who have been in a phase by a time since their first purchase, by Kaplan-Meier."""
+def _ended(fit, when):
+    """Share of stays that ended by a time, by Kaplan-Meier; missing where that is not known."""
     from crmlab.lifecycle import times
 
+    return np.nan if fit is None else 1 - times._curve(fit.counts, np.array([when]), 0.95)["estimate"].iloc[0]
+
+
+def _waits(episodes, phase):
+    """Each customer's time from the first purchase until the first arrival in a phase, as stays."""
     firsts = episodes.drop_duplicates("customer_id").set_index("customer_id")
     arrivals = episodes[episodes["next_phase"] == phase].drop_duplicates("customer_id").set_index("customer_id")["exit"]
     last = episodes.drop_duplicates("customer_id", keep="last").set_index("customer_id")["exit"]
     # Who is in the phase when first seen has no time of arrival.
     firsts = firsts[firsts["phase"] != phase]
     when = arrivals.reindex(firsts.index)
-    waits = pd.DataFrame(
+    return pd.DataFrame(
         {
             "phase": "waiting",
             "entry": firsts["entry"],
@@ -369,9 +400,6 @@ def _reached(episodes, phase, horizon):
             "next_phase": when.notna().map({True: phase, False: None}),
         }
     )
-    if waits.empty:
-        return np.nan
-    return 1 - times.fit_time_in_phase(waits, "waiting", clock="reset").survival(horizon)
 
 
 def plot_episodes(episodes, customers=None, purchases=None, ax=None):
@@ -408,14 +436,12 @@ def plot_episodes(episodes, customers=None, purchases=None, ax=None):
     unit = episodes.attrs.get("unit", "time unit")
     rows = {who: len(chosen) - 1 - number for number, who in enumerate(chosen)}
     shown = episodes[episodes["customer_id"].isin(chosen)]
-    fills = dict(zip(PHASES, (("#E69F00", ""), ("#56B4E9", ".."), ("#009E73", ""), ("#dddddd", "//"))))
-    for phase, (colour, hatch) in fills.items():
+    for phase, colour in PHASE_COLOURS.items():
         part = shown[shown["phase"] == phase]
         places = part["customer_id"].map(rows)
         length = part["exit"] - part["entry"]
-        ax.barh(
-            places, length, left=part["entry"], color=colour, hatch=hatch, edgecolor="white", height=0.6, label=phase
-        )
+        look = {"color": colour, "hatch": _HATCHES[phase], "edgecolor": "white", "height": 0.6, "label": phase}
+        ax.barh(places, length, left=part["entry"], **look)
     if purchases is not None:
         days = purchases[purchases["customer_id"].isin(chosen)].drop_duplicates(["customer_id", "date"])
         since = (days["date"] - days.groupby("customer_id")["date"].transform("min")).dt.days / counting._DAYS[unit]
@@ -428,6 +454,14 @@ def plot_episodes(episodes, customers=None, purchases=None, ax=None):
     ax.set(xlabel=f"time since the first purchase, {unit}s", ylabel="customer")
     ax.figure.legend(loc="outside lower center", ncols=5)
     return ax
+
+
+def phase_colours(phases):
+    """A colour for each of some phases: their own for those of `PHASES`, for others in turn those that are left."""
+    own = [PHASE_COLOURS.get(phase) for phase in phases]
+    left = [colour for colour in style.COLOURS if colour not in own] or list(style.COLOURS)
+    others = cycle(left)
+    return [colour or next(others) for colour in own]
 
 
 def _stays(log, rule, observed_from, observed_until, since, also, customer, date):

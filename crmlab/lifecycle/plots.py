@@ -5,6 +5,7 @@ import textwrap
 import numpy as np
 
 from crmlab import style
+from crmlab.lifecycle.phases import phase_colours
 
 __all__ = ["occupancy", "transitions"]
 
@@ -25,6 +26,7 @@ def occupancy(fit, times=None, start=None, since=None, level=0.95, unit="", ax=N
         times = np.unique(times[times >= first])
     table = fit.occupancy(times, start, since, level=level or 0.95)
     reset = fit.clock == "reset"
+    colours = phase_colours(fit.phases)
     for row, group in enumerate(fit.groups or (None,)):
         part = table if group is None else table.xs(group, level="group")
         for column, phase in enumerate(fit.phases):
@@ -35,7 +37,7 @@ def occupancy(fit, times=None, start=None, since=None, level=0.95, unit="", ax=N
                 label = f"{phase} first" if reset and phase != start else phase
             if not np.nanmax(line["estimate"], initial=0):
                 continue
-            colour = style.COLOURS[column % len(style.COLOURS)]
+            colour = colours[column]
             mark = _MARKS[row % len(_MARKS)]
             ax.step(line.index, line["estimate"], where="post", color=colour, linestyle=mark, label=label)
             if level:
@@ -64,7 +66,7 @@ def transitions(fit, sample, at=None, unit="", ax=None):
     # Clockwise from the left; wide, since a slide is.
     angle = np.pi - 2 * np.pi * np.arange(count) / count
     place = np.column_stack([1.9 * np.cos(angle), np.sin(angle)])
-    colours = [style.COLOURS[number % len(style.COLOURS)] for number in range(count)]
+    colours = phase_colours(fit.phases)
     boxes = []
     for number, phase in enumerate(fit.phases):
         words = textwrap.fill(str(phase), 14) + "\n" + _number_in(sample, number, at)

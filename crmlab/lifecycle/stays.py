@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from crmlab.lifecycle.checks import carry_along
+
 __all__ = ["Stays", "Sample", "take"]
 
 _COLUMNS = ("phase", "entry", "exit", "next_phase")
@@ -337,6 +339,8 @@ class _Intake:
         lacking = [name for name in wanted if name not in data.columns]
         if not self.known and weights is None:
             lacking.append("customer_id")
+        if lacking and lacking[0] == groups:
+            raise ValueError(carry_along(groups, data))
         if lacking:
             raise ValueError(
                 f"a table of stays has the columns customer_id, {', '.join(_COLUMNS)}; {lacking[0]!r} is not there (columns: "

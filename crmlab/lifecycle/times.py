@@ -12,6 +12,8 @@ from scipy import special, stats
 
 from crmlab import style
 from crmlab.arguments import one_of
+from crmlab.lifecycle.checks import as_numbers, carry_along
+from crmlab.lifecycle.phases import PHASE_COLOURS, phase_colours
 from crmlab.likelihood import LikelihoodResult, normal_quantile
 
 __all__ = ["fit_time_in_phase", "fit_duration", "compare_durations", "TimeInPhase", "DurationFit"]
@@ -116,7 +118,8 @@ class TimeInPhase:
         Parameters
         ----------
         t : number or sequence of numbers
-            Times in phase, 0 or more. Beyond the longest stay observed the share is not known: missing.
+            Times in phase, 0 or more and not beyond the longest stay observed, unless all have ended by then. A group that was not
+            observed so far is missing.
         level : float, optional
             With a confidence level, intervals come along.
 
@@ -125,9 +128,15 @@ class TimeInPhase:
         float, pandas.Series or pandas.DataFrame
             A number for one time and one group, else a Series indexed by (group and) ``time``; with `level` a DataFrame of
             ``estimate``, ``lower``, ``upper``.
+
+        Raises
+        ------
+        ValueError
+            If no group was observed so far.
         """
         times = _times(t)
         table = self._join({name: _curve(rows, times, level or 0.95) for name, rows in self._groups()})
+        _refuse_beyond(self, times, table["estimate"])
         if level is not None:
             return table
         single = np.ndim(t) == 0 and self.group is None
@@ -184,6 +193,7 @@ class TimeInPhase:
         rows = {}
         for name, group in self._groups():
             longest = group["exit"].max()
+            horizon = as_numbers("horizon=", horizon)[0]
             if not 0 < horizon <= longest:
                 raise ValueError(
                     f"horizon= lies above 0 and not beyond the longest stay observed ({longest:g} {self.unit}s"
@@ -279,10 +289,14 @@ class TimeInPhase:
         matplotlib.axes.Axes
         """
         ax = style.axes(ax)
-        for name, group in self._groups():
+        names = [name for name, _ in self._groups()]
+        # Groups that are phases have their phase's colour.
+        colours = phase_colours(names) if set(names) & set(PHASE_COLOURS) else [None] * len(names)
+        for (name, group), colour in zip(self._groups(), colours):
             times = np.unique(np.append(0.0, group["exit"]))
             band = _curve(group, times, level)
-            (line,) = ax.step(times, band["estimate"], where="post", label=self.phase if name is None else f"{name}")
+            label = self.phase if name is None else f"{name}"
+            (line,) = ax.step(times, band["estimate"], where="post", color=colour, label=label)
             ax.fill_between(
                 times, band["lower"], band["upper"], step="post", alpha=0.2, color=line.get_color(), linewidth=0
             )
@@ -303,6 +317,7 @@ class TimeInPhase:
 
 
 _MODELS = {"exponential": "Exponential", "weibull": "Weibull", "lognormal": "LogNormal", "loglogistic": "LogLogistic"}
+_SHOWN = {"exponential": "exponential", "weibull": "Weibull", "lognormal": "log-normal", "loglogistic": "log-logistic"}
 
 
 def fit_duration(episodes, phase, model="weibull", clock="forward", visits="all"):
@@ -473,7 +488,7 @@ class DurationFit(LikelihoodResult):
             ax.step(times, band["estimate"], where="post", color="black", label="Kaplan-Meier")
             ax.fill_between(times, band["lower"], band["upper"], step="post", alpha=0.2, color="black", linewidth=0)
         grid = np.linspace(0, self.counts["exit"].max(), 300)
-        ax.plot(grid, self.survival(grid), label=self.model)
+        ax.plot(grid, self.survival(grid), label=_SHOWN[self.model])
         ax.yaxis.set_major_formatter(style.PERCENT)
         ax.set(xlabel=f"time in {self.phase}, {self.unit}s", ylabel="share still in the phase", ylim=(0, 1.03))
         ax.legend()
@@ -574,6 +589,8 @@ def _duration_counts(episodes, phase, by, clock, visits):
     ]
     lacking = [name for name in needed if name not in episodes]
     if lacking:
+        if lacking[0] == by:
+            raise ValueError(carry_along(by, episodes))
         raise ValueError(
             f"episodes= needs a column {lacking[0]!r}; there are: {', '.join(map(str, episodes.columns))}. phase_episodes makes such a table."
         )
@@ -616,6 +633,16 @@ def _refuse(stays, wrong, what, fix):
         raise ValueError(f"{wrong.sum():,} of {len(stays):,} stays {what} (for example of {shown}). Fix: {fix}.")
 
 
+def _refuse_beyond(fit, times, estimate):
+    """Times that no group was observed for; one group may have been observed for less than another."""
+    known = estimate.to_numpy().reshape(-1, len(times))
+    if np.isnan(known).all(axis=0).any():
+        raise ValueError(
+            f"the longest stay in {fit.phase!r} was observed for {fit.counts['exit'].max():g} {fit.unit}s: beyond it nothing is known; got "
+            f"t={times.max():g}. Fix: an earlier t."
+        )
+
+
 def _groups(counts, by):
     return [(None, counts)] if by is None else counts.groupby(by, observed=True)
 
@@ -656,12 +683,13 @@ def _curve(counts, times, level):
     table.loc[table["estimate"] == 0, ["lower", "upper"]] = np.nan
     place = np.searchsorted(table.index, times, side="right") - 1
     result = table.iloc[place].set_axis(pd.Index(times, name="time"))
-    result.loc[times > table.index.max()] = np.nan  # beyond the longest stay nothing is known
+    # Beyond the longest stay nothing is known, unless none was left.
+    result.loc[(times > table.index.max()) & (result["estimate"] > 0).to_numpy()] = np.nan
     return result
 
 
 def _times(t):
-    times = np.atleast_1d(np.asarray(t, dtype=float))
+    times = as_numbers("t=", t)
     if times.ndim != 1 or times.size == 0 or not (np.isfinite(times) & (times >= 0)).all():
         raise ValueError(f"survival(t) takes times in the phase, 0 or more; got {t!r}.")
     return times

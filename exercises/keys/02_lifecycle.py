@@ -51,8 +51,15 @@ def _first_gap(days):
 
 
 def _suits(log, customer):
-    last, back = _first_gap(_purchases(log, customer))
-    return last > 0 and back - last > SILENCE + 10
+    days = _purchases(log, customer)
+    last, back = _first_gap(days)
+    if not (last > 0 and back - last > SILENCE + 10):
+        return False
+    # Silent once more at the end, so that there is a last decline; and no mistake comes out like another by chance.
+    first = log.loc[log["customer_id"] == customer, "date"].min()
+    again = (log["date"].max() - first).days >= days[-1] + SILENCE
+    values = sorted([last + SILENCE, last, back, days[-1] + SILENCE, (last + SILENCE) / 7])
+    return again and min(b - a for a, b in zip(values, values[1:])) > 1
 
 
 def _days(data):
@@ -84,10 +91,17 @@ def _(data):
 
 
 @decline_day.mistake(
-    "This is 60 days after the last purchase of all. Look for the first silence of more than 60 days; the customer came back from it."
+    "This is the last decline, 60 days after the last purchase of all. Look for the first silence of more than 60 days; the customer came back from it."
 )
 def _(data):
     return _days(data)[-1] + SILENCE
+
+
+@decline_day.mistake(
+    "This is the right day counted in weeks. The question asks for days: phase_episodes(..., unit='day')."
+)
+def _(data):
+    return decline_day.answer(data) / 7
 
 
 _made = {}  # the stays of the log looked at last: every mistake of question 2 needs them
@@ -174,7 +188,22 @@ def _(data):
 
 
 @mean_time.mistake(
-    "This is the time that a customer spends in build-up in its first 12 months with the firm. The question asks for the length of a stay, from its own beginning."
+    "This is the plain mean of the stays that ended, some of them longer than 12 months. The stays under way are missing, and a stay counts as 12 at most."
+)
+def _(data):
+    stays = _build_up(data)
+    return stays.loc[stays["next_phase"].notna(), "months"].mean()
+
+
+@mean_time.mistake(
+    "This is the plain mean of all stays. Those under way are averaged as if each had ended where it was cut off, and a stay counts as 12 at most."
+)
+def _(data):
+    return _build_up(data)["months"].mean()
+
+
+@mean_time.mistake(
+    "This is the time that a customer spends in build-up in their first 12 months with the firm. The question asks for the length of a stay, from its own beginning."
 )
 def _(data):
     return _fit(data).expected_time(12).loc["build-up", "estimate"]
@@ -216,7 +245,7 @@ def _(data):
 @key.question(
     "5",
     expects="a share between 0 and 1, to three decimals",
-    hint="ever_reach('stability', horizon) counts a customer from its first arrival on, whatever happens afterwards.",
+    hint="ever_reach('stability', horizon) counts a customer from their first arrival on, whatever happens afterwards.",
     explanation="First passage: once reached is reached, and those who fall silent first may still come back and get there.",
 )
 def ever(data):
@@ -226,6 +255,11 @@ def ever(data):
 @ever.mistake("This is the share who are in stability at month 24. Some who got there have left it again.")
 def _(data):
     return _fit(data).occupancy([24]).loc[24, "stability"]
+
+
+@ever.mistake("This is the share by month 12. The question asks for month 24.")
+def _(data):
+    return _fit(data).ever_reach("stability", 12)["estimate"].item()
 
 
 @ever.mistake(
@@ -284,6 +318,21 @@ def _(data):
 @honest_rate.mistake("You counted every way out of stability. The question asks for those to decline.")
 def _(data):
     return _fit(data).transitions().loc["stability", "rate"].sum()
+
+
+@honest_rate.mistake("This is the rate a year. The question asks for declines a month.")
+def _(data):
+    return 12 * honest_rate.answer(data)
+
+
+@honest_rate.mistake("This is the mean time to a decline, in months. The rate is one over it.")
+def _(data):
+    return 1 / honest_rate.answer(data)
+
+
+@honest_rate.mistake("This is the rate from build-up to decline. The question asks for customers in stability.")
+def _(data):
+    return _fit(data).transitions().loc[("build-up", "decline"), "rate"]
 
 
 @key.question(
