@@ -84,6 +84,12 @@ def test_each_answer_gets_its_verdict(key):
         assert (found, says in message) == (verdict, True), (answer, found, message)
 
 
+def test_answers_that_are_alike_by_chance_are_seen(key):
+    share = key.questions["1"] if "1" in key.questions else next(iter(key.questions.values()))
+    assert share.told_apart({"customers": 100, "repeaters": 20})
+    assert not share.told_apart({"customers": 100, "repeaters": 50})  # one half, and the other half
+
+
 def test_the_demo_key_proves_itself_and_a_weakened_one_does_not(key):
     key.prove()
 

@@ -101,6 +101,14 @@ class Question:
 
         return register
 
+    def told_apart(self, data):
+        """Whether the right answer and those of all mistakes lie clearly apart on these data, none alike by chance.
+
+        For a key's `data`: what is not told apart is drawn again.
+        """
+        answers = [self.answer(data), *(compute(data) for _, compute in self.mistakes)]
+        return bool(np.diff(np.sort(answers)).min() >= 3 * self.within)
+
     def judge(self, answer, data):
         """Verdict and message for an answer."""
         if answer is None or answer is Ellipsis or (isinstance(answer, str) and not answer.strip()):

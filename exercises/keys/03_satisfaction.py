@@ -15,16 +15,8 @@ def data(rng):
     # Drawn again where two of the answers that somebody may give would be taken for each other.
     while True:
         drawn = _draw(rng)
-        if _told_apart(drawn):
+        if all(question.told_apart(drawn) for question in (content, corrected, near)):
             return drawn
-
-
-def _told_apart(drawn):
-    for question in (content, corrected, near):
-        values = [question.answer(drawn), *(compute(drawn) for _, compute in question.mistakes)]
-        if np.diff(np.sort(values)).min() < 3 * question.within:
-            return False
-    return True
 
 
 def _draw(rng):
