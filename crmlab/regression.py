@@ -122,8 +122,28 @@ def fit_linear(formula, data, weights=None, errors="robust"):
     )
 
 
+class NormalScatter:
+    """Likelihood and criteria of a fit by least squares: it has ``params``, ``sigma``, ``df_resid`` and ``nobs``."""
+
+    @property
+    def loglik(self):
+        """Log-likelihood under normal scatter of equal size."""
+        rest = self.sigma**2 * self.df_resid
+        return float(-self.nobs / 2 * (np.log(2 * np.pi * rest / self.nobs) + 1))
+
+    @property
+    def aic(self):
+        """Akaike's criterion; the standard deviation counts as a parameter."""
+        return 2 * (len(self.params) + 1) - 2 * self.loglik
+
+    @property
+    def bic(self):
+        """Schwarz's criterion; the standard deviation counts as a parameter."""
+        return (len(self.params) + 1) * np.log(self.nobs) - 2 * self.loglik
+
+
 @dataclass(frozen=True, eq=False)
-class LinearFit:
+class LinearFit(NormalScatter):
     """The least-squares fit of `fit_linear`; see there.
 
     Attributes
@@ -149,22 +169,6 @@ class LinearFit:
     errors: str
     design: "Design" = field(repr=False)
     cases: pd.DataFrame = field(repr=False)
-
-    @property
-    def loglik(self):
-        """Log-likelihood under normal scatter of equal size."""
-        rest = self.sigma**2 * self.df_resid
-        return float(-self.nobs / 2 * (np.log(2 * np.pi * rest / self.nobs) + 1))
-
-    @property
-    def aic(self):
-        """Akaike's criterion; the standard deviation counts as a parameter."""
-        return 2 * (len(self.params) + 1) - 2 * self.loglik
-
-    @property
-    def bic(self):
-        """Schwarz's criterion; the standard deviation counts as a parameter."""
-        return (len(self.params) + 1) * np.log(self.nobs) - 2 * self.loglik
 
     def summary(self, level=0.95):
         """Estimates with standard errors and t intervals, indexed by ``parameter``."""

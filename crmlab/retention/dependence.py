@@ -72,9 +72,7 @@ def fit_bdw(alive, size=None):
     survivors = read(alive, size)
     renewals = _enough(survivors, "alpha, beta and c")
 
-    def log_survival(x, t):
-        return log_beta_survival(x[:2], t ** np.exp(x[2]))
-
+    log_survival = BDWFit._log_survival
     first = renewals["lost"].iloc[0] / renewals["at_risk"].iloc[0]
     churn = renewals["lost"].sum() / renewals["at_risk"].sum()
     start = special.logit(np.clip(first, churn, 0.99))

@@ -9,7 +9,7 @@ from scipy import stats
 from crmlab import style
 from crmlab.arguments import one_of
 from crmlab.design import count_columns
-from crmlab.regression import t_quantile, warn_beyond
+from crmlab.regression import NormalScatter, t_quantile, warn_beyond
 from crmlab.satisfaction.threshold import ThresholdTest, find_threshold, points_of, require_number
 
 __all__ = [
@@ -270,7 +270,7 @@ def fit_markets(
 
 
 @dataclass(frozen=True, eq=False)
-class CurveFit:
+class CurveFit(NormalScatter):
     """One shape, fitted; see `fit_curve` and `fit_penalty_reward`.
 
     Attributes
@@ -298,22 +298,6 @@ class CurveFit:
     loyalty: str
     test: ThresholdTest | None = None
     _basis: object = field(repr=False, default=None)
-
-    @property
-    def loglik(self):
-        """Log-likelihood under normal scatter of equal size."""
-        rest = self.sigma**2 * self.df_resid
-        return float(-self.nobs / 2 * (np.log(2 * np.pi * rest / self.nobs) + 1))
-
-    @property
-    def aic(self):
-        """Akaike's criterion; the standard deviation counts as a parameter."""
-        return 2 * (len(self.params) + 1) - 2 * self.loglik
-
-    @property
-    def bic(self):
-        """Schwarz's criterion; the standard deviation counts as a parameter."""
-        return (len(self.params) + 1) * np.log(self.nobs) - 2 * self.loglik
 
     def summary(self, level=0.95):
         """Estimates with robust errors and intervals, indexed by ``parameter``.
