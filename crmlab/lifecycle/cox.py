@@ -202,11 +202,7 @@ class CoxPart:
         xw = x @ w
         found = -r[:, None] * (xw * (h0[stop] - h0[first])[:, None] - (hxw[stop] - hxw[first]))
         k = last[moved]
-        event = (
-            xw[moved]
-            - (self.mean @ w)[k]
-            + r[moved, None] * (xw[moved] * self.g0[k][:, None] - (self.gx @ w)[k])
-        )
+        event = xw[moved] - (self.mean @ w)[k] + r[moved, None] * (xw[moved] * self.g0[k][:, None] - (self.gx @ w)[k])
         if noise is not None:
             n = noise[:, 0]
             drop = np.concatenate([np.zeros((1, n.shape[1])), (n * self.v[:, None]).cumsum(axis=0)])

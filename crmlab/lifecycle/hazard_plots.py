@@ -87,9 +87,11 @@ def occupancy(fit, phase, profile, times=None, start=None, since=None, level=0.9
     grid = fit._rows.stays.grid
     times = np.linspace(grid[0] if since is None else since, grid[-1], 101) if times is None else times
     table = fit.occupancy(times, profile, start, since, level).xs(phase, level="phase")
-    lines = {None: table} if not isinstance(profile, pd.DataFrame) else {
-        name: table.xs(name, level=0) for name in profile.index
-    }
+    lines = (
+        {None: table}
+        if not isinstance(profile, pd.DataFrame)
+        else {name: table.xs(name, level=0) for name in profile.index}
+    )
     for number, (name, line) in enumerate(lines.items()):
         colour, mark = style.COLOURS[number % len(style.COLOURS)], ("-", "--", ":", "-.")[number % 4]
         ax.plot(line.index, line["estimate"], mark, color=colour, label=name)

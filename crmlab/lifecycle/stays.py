@@ -357,6 +357,7 @@ class Intake:
         self.data, self.group_name, self.weight_name = data, groups, weights
 
     def code(self, clock, phases, gaps):
+        """The stays, coded; `order` says how the rows were sorted for it, if they were."""
         data = self.data
         made_for = data.attrs.get("clock")
         if made_for == "reset" and clock == "forward":
