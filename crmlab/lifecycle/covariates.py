@@ -223,7 +223,7 @@ def refuse_flat(matrix, names, pattern, count, move):
 def warn_few(moves, terms, label):
     """Say that a kind of move was seen too seldom for so many effects."""
     warnings.warn(
-        f"{label}: {moves:,.0f} moves for {terms} effects, fewer than 5 an effect: its estimates may be far off, and their intervals too short. Have "
+        f"{label}: {moves:,.0f} moves for {terms} effect{'s' * (terms > 1)}, fewer than 5 an effect: estimates may be far off, and their intervals too short. Have "
         "fewer terms, join categories, or let effects be the same for all moves with shared=.",
         UserWarning,
         stacklevel=3,

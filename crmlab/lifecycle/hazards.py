@@ -134,7 +134,7 @@ def fit_hazards(
         terms = sum(name == f"{origin} -> {target}" for name, _ in index)
         if terms and number < 5 * terms:
             warn_few(number, terms, f"{origin} -> {target}")
-    bread, lost, boundary = _invert(information, null, index)
+    bread, lost, gone, boundary = _invert(information, null, index)
     if boundary:
         warn_boundary(boundary)
     elif not converged:
@@ -159,6 +159,7 @@ def fit_hazards(
         _parts=parts,
         _bread=bread,
         _lost=lost,
+        _gone=gone,
     )
     cov = bread
     if errors == "clustered" and len(index):
@@ -249,9 +250,9 @@ def _moves(rows, parts):
 
 
 def _invert(information, null, index):
-    """Inverse information; which coefficients have run away, and what to say of it."""
+    """Inverse information; which coefficients have run away, in which directions, and what to say of it."""
     if not len(index):
-        return information, np.array([], int), None
+        return information, np.array([], int), None, None
     scale = np.sqrt(np.diag(null))
     if (scale == 0).any() or np.linalg.cond(null / np.outer(scale, scale)) > 1e12:
         values, vectors = linalg.eigh(null / np.outer(np.maximum(scale, 1e-300), np.maximum(scale, 1e-300)))
@@ -263,7 +264,7 @@ def _invert(information, null, index):
     values, vectors = linalg.eigh(information, null)
     gone = values < 1e-6
     if not gone.any():
-        return linalg.inv(information), np.array([], int), None
+        return linalg.inv(information), np.array([], int), None, None
     kept = vectors[:, ~gone]
     bread = (kept / values[~gone]) @ kept.T
     size = np.abs(vectors[:, gone]) * scale[:, None]
@@ -273,4 +274,5 @@ def _invert(information, null, index):
         f"separation: the effect of {named} grows without bound, since nobody (or everybody) with some values moved. Its estimate is only a "
         "large number and has no error; join categories, have the effect shared by all moves (shared=), or leave it out."
     )
-    return bread, lost, message
+    away = vectors[:, gone]
+    return bread, lost, away / np.abs(away).max(axis=0), message

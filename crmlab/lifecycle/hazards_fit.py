@@ -65,6 +65,7 @@ class HazardsFit(LikelihoodResult):
     _parts: list = field(default=(), repr=False)
     _bread: np.ndarray = field(default=None, repr=False)
     _lost: np.ndarray = field(default=None, repr=False)
+    _gone: np.ndarray = field(default=None, repr=False)
 
     def summary(self, level=0.95):
         """Effects with errors and intervals, symmetric on the scale of the coefficients.
@@ -366,7 +367,9 @@ class HazardsFit(LikelihoodResult):
         tables = []
         for x in self._columns(profiles):
             estimate, whole, index, sensitivity = work(x, **named)
-            tables.append(_with_interval(estimate, self._variance(sensitivity), level, scale, whole).set_index(index))
+            table = _with_interval(estimate, self._variance(sensitivity), level, scale, whole).set_index(index)
+            table.loc[table["std_error"].isna(), ["lower", "upper"]] = np.nan
+            tables.append(table)
         if single:
             return tables[0]
         names = profiles.index.name or "profile"
@@ -391,7 +394,7 @@ class HazardsFit(LikelihoodResult):
             names = (self.phases[part.origin], self.phases[part.targets[0]])
             index += [(*names, time) for time in times]
         index = pd.MultiIndex.from_tuples(index, names=["from", "to", "time"])
-        return np.concatenate(values), 1.0, index, Sensitivity(coefficients, tuple(noise))
+        return np.concatenate(values), 1.0, index, Sensitivity(coefficients, tuple(noise), self._unknown(x))
 
     def _occupancy(self, x, times, start=None, since=None):
         times = self._times(times, since)
@@ -421,7 +424,9 @@ class HazardsFit(LikelihoodResult):
                 "predictions of phases need clock='forward': on the reset clock no phase follows another. cumulative_hazard() is there."
             )
         stays = self._rows.stays
-        path = Path(self._parts, len(self.phases), stays.grid, x, len(self.params), stopped, factors or {})
+        path = Path(
+            self._parts, len(self.phases), stays.grid, x, len(self.params), stopped, factors or {}, self._unknown(x)
+        )
         first = 0 if since is None else int(path.until(since))
         return path, self._start(start), first
 
@@ -486,11 +491,20 @@ class HazardsFit(LikelihoodResult):
             variance = np.einsum("il,ij,jl->l", g, self._bread, g)
             for part, noise in zip(self._parts, sensitivity.noise):
                 variance += part.noise_variance(noise)
-        if len(self._lost):
-            # An effect that has run away has no error, and neither has what depends on it.
-            size = np.abs(sensitivity.coefficients)
-            variance[(size[self._lost] > 1e-6 * (1 + size.max(axis=0))).any(axis=0)] = np.nan
-        return np.maximum(variance, 0)
+        return np.full_like(variance, np.nan) if sensitivity.unknown else np.maximum(variance, 0)
+
+    def _unknown(self, x):
+        """Whether what is said of a customer with these columns hangs on an effect that has run away: then it has no error."""
+        if not len(self._lost):
+            return False
+        for part in self._parts:
+            ones = np.ones((len(part.where), len(part.targets), 1))
+            whole = part.increments(x).sum()
+            slope = np.zeros(len(self.params))
+            np.add.at(slope, part.columns, part.sensitivity(x, ones)[0][:, :, 0])
+            if (np.abs(slope @ self._gone) > 0.02 * whole).any():
+                return True
+        return False
 
     def _spread(self, sensitivity):
         """Covariance of quantities from customers' histories."""

@@ -63,16 +63,16 @@ class Sensitivity:
 
     coefficients: np.ndarray  # (coefficients, quantities)
     noise: tuple
+    unknown: bool = False  # whether they hang on an effect that has run away
 
     def minus(self, other):
         """Of the difference of two quantities of the same fit: what they share falls away."""
-        return Sensitivity(
-            self.coefficients - other.coefficients, tuple(a - b for a, b in zip(self.noise, other.noise))
-        )
+        noise = tuple(a - b for a, b in zip(self.noise, other.noise))
+        return Sensitivity(self.coefficients - other.coefficients, noise, self.unknown or other.unknown)
 
     def times(self, matrix):
         """Of linear combinations of the quantities."""
-        return Sensitivity(self.coefficients @ matrix, tuple(part @ matrix for part in self.noise))
+        return Sensitivity(self.coefficients @ matrix, tuple(part @ matrix for part in self.noise), self.unknown)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +102,7 @@ class Path:
     coefficients: int
     stopped: tuple = ()
     factors: dict = field(default_factory=dict)
+    unknown: bool = False
 
     @cached_property
     def where(self):
@@ -205,7 +206,7 @@ class Path:
                 part = self.parts[number]
                 direct, noise[number] = part.sensitivity(self.x, derivative[at, exits])
                 np.add.at(coefficients, part.columns, direct)
-        return Sensitivity(coefficients, tuple(noise))
+        return Sensitivity(coefficients, tuple(noise), self.unknown)
 
 
 def discounted_time(stops, discount):
