@@ -498,11 +498,12 @@ class HazardsFit(LikelihoodResult):
         if not len(self._lost):
             return False
         for part in self._parts:
-            ones = np.ones((len(part.where), len(part.targets), 1))
-            whole = part.increments(x).sum()
-            slope = np.zeros(len(self.params))
-            np.add.at(slope, part.columns, part.sensitivity(x, ones)[0][:, :, 0])
-            if (np.abs(slope @ self._gone) > 0.02 * whole).any():
+            exits = len(part.targets)
+            each = np.broadcast_to(np.eye(exits), (len(part.where), exits, exits))
+            slope = np.zeros((len(self.params), exits))
+            np.add.at(slope, part.columns, part.sensitivity(x, each)[0])
+            # How the chance of each move would change if the effect went on running, as a share of it.
+            if (np.abs(self._gone.T @ slope) > 0.02 * part.increments(x).sum(axis=0)).any():
                 return True
         return False
 

@@ -30,9 +30,6 @@ def maximise(parts, size, steps=60):
         first = information if first is None else first
         step = _solve(information, score)
         gain = score @ step + own
-        if gain < 1e-13 * (1 + abs(loglik)) or gain < 1e-12:
-            converged = True
-            break
         moves, length = [advance(step) for advance in advances], 1.0
         for _ in range(30):
             there = theta + length * step
@@ -42,6 +39,10 @@ def maximise(parts, size, steps=60):
                 break
             length /= 2
         theta, states, now = there, other, new
+        # Newton's steps square the error: after one that promised so little there is none left.
+        if gain < 1e-9:
+            converged = True
+            break
     for part, state in zip(parts, states):
         part.settle(theta, state)
     return theta, now[0], now[2], first, converged

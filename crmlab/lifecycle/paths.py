@@ -164,25 +164,25 @@ class Path:
     def at_times(self, first, until):
         """F for the probability of each phase after so many events each: (events - first + 1, phases, len(until) * phases)."""
         until = np.maximum(until, first)
-        last = until.max()
-        ahead = np.zeros((last - first + 1, self.size, len(until), self.size))
+        last, size = until.max(), self.size
+        ahead = np.zeros((last - first + 1, size, len(until) * size))
+        stops = set(until.tolist())
         for number in range(last, first - 1, -1):
             if number < last:
-                rest = ahead[number - first + 1].reshape(self.size, -1)
-                ahead[number - first] = (self.steps[number] @ rest).reshape(ahead.shape[1:])
-            ahead[number - first, :, until == number] += np.eye(self.size)
-        return ahead.reshape(len(ahead), self.size, -1)
+                np.matmul(self.steps[number], ahead[number - first + 1], out=ahead[number - first])
+            if number in stops:
+                here = np.flatnonzero(until == number)[:, None] * size + np.arange(size)
+                ahead[number - first, np.arange(size), here] += 1
+        return ahead
 
     def in_time(self, first, since, horizon, discount=0.0):
         """F for the time in each phase between two times, discounted to the first of them."""
         last = max(int(self.until(horizon)), first)
         stops = np.concatenate([[since], self.times[first:last], [horizon]]) - since
         spans = np.diff(discounted_time(stops, discount))
-        ahead = np.empty((last - first + 1, self.size, self.size))
-        for number in range(last - first, -1, -1):
-            ahead[number] = np.eye(self.size) * spans[number]
-            if number < last - first:
-                ahead[number] += self.steps[first + number] @ ahead[number + 1]
+        ahead = np.eye(self.size) * spans[:, None, None]
+        for number in range(last - first - 1, -1, -1):
+            ahead[number] += self.steps[first + number] @ ahead[number + 1]
         return ahead
 
     def estimate(self, start, ahead):
