@@ -212,7 +212,7 @@ class HazardsFit(LikelihoodResult):
         -------
         pandas.DataFrame
             Indexed by ``transition`` and ``term``, the last row ("all", "all terms") being the test of all together: ``statistic``
-            (chi-square), ``df``, ``p_value``.
+            (chi-square), ``df``, ``p_value``; missing for an effect that ran away, or whose moves all fell on one day.
         """
         if not callable(transform):
             one_of("transform", transform, ("rank", "identity", "log"))
@@ -228,13 +228,17 @@ class HazardsFit(LikelihoodResult):
             np.add.at(cross, (at[:, None], at[None, :]), np.einsum("k,kij->ij", g, v))
             np.add.at(square, (at[:, None], at[None, :]), np.einsum("k,kij->ij", g**2, v))
         schur = square - cross @ self._bread @ cross.T
-        ok = np.setdiff1d(np.arange(size), self._lost)
+        # Nothing can be tested of an effect that ran away, nor of one whose moves all fell on one day.
+        some = np.diag(schur) > 1e-10 * np.maximum(np.diag(square), 1e-300)
+        ok = np.setdiff1d(np.flatnonzero(some), self._lost)
         with np.errstate(invalid="ignore", divide="ignore"):
             single = np.where(np.isin(np.arange(size), ok), score**2 / np.diag(schur), np.nan)
         whole = float(score[ok] @ np.linalg.lstsq(schur[np.ix_(ok, ok)], score[ok], rcond=None)[0])
-        statistic, df = np.append(single, whole), np.append(np.ones(size, int), len(ok))
+        statistic, df = np.append(single, whole), np.append(np.isin(np.arange(size), ok).astype(int), len(ok))
         index = pd.MultiIndex.from_tuples([*self.params.index, ("all", "all terms")], names=self.params.index.names)
-        return pd.DataFrame({"statistic": statistic, "df": df, "p_value": stats.chi2.sf(statistic, df)}, index)
+        return pd.DataFrame(
+            {"statistic": statistic, "df": df, "p_value": stats.chi2.sf(statistic, np.where(df > 0, df, np.nan))}, index
+        )
 
     def effect_over_time(self, transition, term, spans=8, level=0.95):
         """An effect within spans of time that hold equally many moves: one Newton step from the common estimate.
