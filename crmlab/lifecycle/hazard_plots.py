@@ -30,7 +30,7 @@ def effects(fit, level=0.95, ax=None):
         ax.errorbar(ratio[kept], height[kept], xerr=error[:, kept], **look)
     ax.axvline(1, color="0.3", linewidth=1)
     ax.set_xscale("log")
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+    from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
     low, high = ax.get_xlim()
     ticks = [tick for tick in (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10) if low <= tick <= high]
@@ -40,8 +40,10 @@ def effects(fit, level=0.95, ax=None):
         ax.xaxis.set_minor_locator(NullLocator())
     else:
         ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_yticks(range(len(terms)), terms)
+    ax.grid(axis="y", visible=False)
+    for border in range(1, len(terms)):
+        ax.axhline(border - 0.5, color="0.8", linewidth=1)
     ax.set_ylim(len(terms) - 0.5, -0.5)
     several = fit.model == "grouped" and any(len(part.targets) > 1 for part in fit._parts)
     ax.set(xlabel=f"{'odds or hazard' if several else 'hazard'} ratio ({level:.0%} interval, log scale)", ylabel="")
