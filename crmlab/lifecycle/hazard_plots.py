@@ -46,7 +46,10 @@ def effects(fit, level=0.95, ax=None):
         ax.axhline(border - 0.5, color="0.8", linewidth=1)
     ax.set_ylim(len(terms) - 0.5, -0.5)
     several = fit.model == "grouped" and any(len(part.targets) > 1 for part in fit._parts)
-    ax.set(xlabel=f"{'odds or hazard' if several else 'hazard'} ratio ({level:.0%} interval, log scale)", ylabel="")
+    ax.set(
+        xlabel=f"{'odds or hazard' if several else 'hazard'} ratio ({level:.0%} interval, log scale)",
+        ylabel="term of the formula",
+    )
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="move")
     return ax
 

@@ -232,7 +232,7 @@ def plot_gains(ranked, money="margin", ax=None):
     names = [f"{a} → {b}  (× {factor:.2f})" for (a, b), factor in zip(table.index, table["factor"])]
     error = [table["gain"] - table["lower"], table["upper"] - table["gain"]]
     ax.barh(names, table["gain"], xerr=error, color=style.COLOURS[5], error_kw={"capsize": 4, "linewidth": 1.5})
-    ax.set(xlabel=f"gain per customer, {money}")
+    ax.set(xlabel=f"gain per customer, {money}", ylabel="move (its hazard times)")
     ax.grid(axis="y", visible=False)
     return ax
 
