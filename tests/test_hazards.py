@@ -363,7 +363,7 @@ def _covers(hits, draws):
 
 
 def test_effects_predictions_and_values_are_recovered_and_their_intervals_hold():
-    draws, horizon = 120, 30
+    draws, horizon = 100, 30
     other = PROFILE | {"grade": "ordinary", "channel": "web"}
     effects = simulate.LIFECYCLE["effects"]
     truth = {
@@ -427,7 +427,7 @@ def test_grouped_effects_and_predictions_are_recovered_and_their_intervals_hold(
     up, down = 1 - np.exp(-0.15 * np.exp(0.8)), 1 - np.exp(-0.10 * np.exp(-0.2))
     chain = np.array([[1 - up, up], [down, 1 - down]])
     share = np.linalg.matrix_power(chain, 10)[0, 1]
-    draws, hits = 120, np.zeros(4)
+    draws, hits = 100, np.zeros(4)
     for seed in range(draws):
         data = simulate.lifecycle(400, hazards=hazards, effects=effects, ties=True, seed=seed)
         fit = lifecycle.fit_hazards(data, "grade + service", model="grouped")
@@ -446,8 +446,8 @@ def test_clustered_errors_hold_where_customers_differ_and_those_of_the_model_do_
     # A frailty makes a customer who came back once come back again: its stays hang together.
     found, model, clustered = [], [], []
     hazards = {("exploration", "decline"): 0.5, ("decline", "exploration"): 0.5}
-    for seed in range(80):
-        data = simulate.lifecycle(120, hazards=hazards, effects={}, frailty=0.7, seed=seed)
+    for seed in range(60):
+        data = simulate.lifecycle(100, months=30, joining=6, hazards=hazards, effects={}, frailty=0.7, seed=seed)
         data["good"] = (data["service"] >= 4).astype(float)
         fits = (lifecycle.fit_hazards(data, "good", errors=errors, shared="all") for errors in ("model", "clustered"))
         one, other = fits
@@ -456,7 +456,7 @@ def test_clustered_errors_hold_where_customers_differ_and_those_of_the_model_do_
         clustered.append(np.sqrt(other.cov.iloc[0, 0]))
     spread = np.std(found)
     assert np.mean(model) < 0.6 * spread
-    assert np.mean(clustered) == pytest.approx(spread, rel=0.3)
+    assert np.mean(clustered) == pytest.approx(spread, rel=0.35)
 
 
 def test_proportionality_is_rejected_as_often_as_it_should_be_and_where_it_fails():

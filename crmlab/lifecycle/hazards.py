@@ -35,8 +35,8 @@ def fit_hazards(
 
     Each kind of move :math:`j \to m` has a baseline of its own, whose shape is left free, and effects of its own unless they are shared.
 
-    ``model="cox"`` {formula_cox} is estimated by Cox's partial likelihood; ties as Efron's or Breslow's rule has them. A row is at risk in
-    ``(entry, exit]``, as in R.
+    ``model="cox"`` is :math:`\lambda_{jm}(t \mid x) = \lambda_{jm}(t) \, e^{x'\beta_{jm}}`, estimated by Cox's partial likelihood, with
+    ties as Efron's or Breslow's rule has them. A row is at risk in ``(entry, exit]``, as in R.
 
     ``model="grouped"`` takes moves to be known by the period (week, month) only. Where a phase has one exit, the probability of moving in a
     period is :math:`1 - \exp(-e^{\alpha_k + x'\beta})`, the proportional hazards model seen in periods: its coefficients are logarithms of
@@ -168,11 +168,6 @@ def fit_hazards(
     cov = cov + np.where(np.isin(np.arange(len(index)), lost), np.nan, 0.0)[:, None]
     object.__setattr__(fit, "cov", pd.DataFrame(cov, index, index))
     return fit
-
-
-fit_hazards.__doc__ = fit_hazards.__doc__.replace(
-    "{formula_cox}", r"(:math:`\lambda_{jm}(t \mid x) = \lambda_{jm}(t) \, e^{x'\beta_{jm}}`)"
-)
 
 
 def _whole_periods(grid, width):
