@@ -125,7 +125,7 @@ def _encode(value, depth):
     if kind is pd.DataFrame:
         columns = [_column(value.iloc[:, place]) for place in range(value.shape[1])]
         return {"table": {"columns": columns, "index": _index(value.index)}}
-    return {"other": kind.__name__[:100]}
+    return {"other": (value.name if kind is Other else kind.__name__)[:100]}
 
 
 def _column(series):

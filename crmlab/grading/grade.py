@@ -184,7 +184,8 @@ def _run(students, collected, folder, out, settings, jobs):
 
     with bar:
         again = _in_pool(todo, folder, settings, jobs, keep)
-        # What broke a process of ours, or was short of memory among others, is run once more, alone.
+        # What broke a process of ours, or was short of memory or of the processor among others, is run once more, alone:
+        # a greedy submission must not cost its neighbour a point.
         for one, newest, fingerprint, file in again:
             if _in_pool([(one, newest, fingerprint, file)], folder, settings, 1, keep, last=True):
                 keep(_failed(one, newest, "Grading it broke the program twice."), "", file)
@@ -210,7 +211,7 @@ def _in_pool(todo, folder, settings, jobs, keep, last=False):
                     result = _failed(
                         task[0], task[1], f"Grading it failed ({type(error).__name__}: {str(error)[:150]})."
                     )
-                if result["ended"] == "machine" and result["status"] != "failed" and not last:
+                if result.pop("starved", False) and jobs > 1 and not last:
                     again.append(task)
                 else:
                     keep(result, task[2], task[3])
@@ -278,6 +279,7 @@ def grade_one(student_id, newest, folder, settings):
             outcome = run(job, files, settings.limits)
             came = returned.read(outcome.lines, key.questions)
             result |= {
+                "starved": outcome.ended == "machine" or outcome.starved or came.starved,
                 "ended": outcome.ended,
                 "seconds": outcome.seconds,
                 "memory_mb": outcome.memory_mb,
@@ -285,9 +287,11 @@ def grade_one(student_id, newest, folder, settings):
             }
             result["reports"] += [_ENDED[outcome.ended]] if outcome.ended in _ENDED else []
             result["reports"] += came.notes + [f"What came back was not in order: {why}." for why in came.refused]
-            if not came.begun and outcome.ended != "machine":
+            slow = [number for number, (kind, *_) in came.errors.items() if kind == "CellTimeout"]
+            result["reports"] += [f"A cell of question {number} ran too long." for number in slow if number]
+            if not came.begun and outcome.ended != "machine":  # run once more, and then for the lecturer to look at
                 why = f"The sandbox did not reach its first cell: {_last(outcome.said) or outcome.ended}."
-                return _failed(student_id, newest, why) | {"rights": result["rights"]}
+                return _failed(student_id, newest, why) | {"rights": result["rights"], "starved": True}
     for number, question in key.questions.items():
         mark = marks.mark(number, question, data, came, settings.points.get(number, 1.0), settings.credit)
         result["marks"].append(asdict(mark))

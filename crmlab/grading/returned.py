@@ -26,6 +26,8 @@ class Returned:
         What came back and was not of the form that is expected.
     begun : bool
         Whether the student's first cell was reached: if not, the fault is not the student's.
+    starved : bool
+        Whether a cell ran out of time while it waited for the processor.
     """
 
     answers: dict = field(default_factory=dict)
@@ -33,6 +35,7 @@ class Returned:
     notes: list = field(default_factory=list)
     refused: list = field(default_factory=list)
     begun: bool = False
+    starved: bool = False
 
 
 def read(lines, questions):
@@ -80,6 +83,8 @@ def _take(record, questions, found):
             found.errors.pop(number, None)
         case {"begun": True, **rest} if not rest:
             found.begun = True
+        case {"starved": True, **rest} if not rest:
+            found.starved = True
         case {"finished": True, **rest}:
             pass
         case _:

@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import sys
+import time
 
 # Of an answer, and of a message.
 _ANSWER, _MESSAGE = 60_000, 300
@@ -65,24 +66,27 @@ def main():
             section = cell["question"]
             # What an earlier question left behind is not an answer to this one.
             names.pop("answer", None)
-        shell.failure = None
+        shell.failure, began, text = None, time.process_time(), None
         signal.setitimer(signal.ITIMER_REAL, limits["cell_seconds"])
         try:
             shell.run_cell(cell["source"], store_history=False, silent=True)
-        except BaseException as error:  # a cell that reached into the shell itself
+            names = shell.user_ns
+            if section is not None and "answer" in names:
+                text = plain.dumps(names["answer"])
+                if len(text) > _ANSWER:
+                    text = plain.dumps(plain.Other(f"{type(names['answer']).__name__}, too large"))
+        except BaseException as error:  # a cell that reached into the shell, or an answer that stops who looks at it
             shell.failure = (type(error).__name__, str(error), 0)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-        names = shell.user_ns
         if shell.failure:
             kind, message, line = shell.failure
-            emit(question=section, error=[str(kind)[:80], str(message)[:_MESSAGE], line])
+            emit(question=section, error=[str(kind)[:80], str(message)[:_MESSAGE], int(line)])
+            if kind == "CellTimeout" and time.process_time() - began < limits["cell_seconds"] / 2:
+                emit(starved=True)  # it waited for others more than it ran
         if getattr(names.get("check"), "__func__", None) is not genuine:
             note("It puts something else in the place of `check`.")
-        if section is not None and "answer" in names:
-            text = plain.dumps(names["answer"])
-            if len(text) > _ANSWER:
-                text = plain.dumps(plain.Other("too large")).replace("Other", type(names["answer"]).__name__)
+        if text is not None:
             emit(question=section, answer=text)
     for changed in sorted(key for key, value in _library().items() if key in before and before[key] is not value)[:5]:
         note(f"It changes {changed}.")

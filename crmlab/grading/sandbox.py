@@ -75,6 +75,8 @@ class Outcome:
     seconds : float
     memory_mb : float
         The most that was seen of it.
+    starved : bool
+        Whether it was stopped by the clock while it had the processor for less than half of the time.
     """
 
     lines: bytes
@@ -82,6 +84,7 @@ class Outcome:
     said: str
     seconds: float
     memory_mb: float
+    starved: bool = False
 
 
 @functools.cache
@@ -209,7 +212,7 @@ def run(job, files, limits=None):
             env={"PATH": os.environ.get("PATH", "/usr/bin:/bin")},
         )
         try:
-            lines, ended, most = _listen(process, limits, began)
+            lines, ended, most, worked = _listen(process, limits, began)
         finally:
             # The process namespace dies with bubblewrap, and all that is in it.
             process.kill()
@@ -219,45 +222,50 @@ def run(job, files, limits=None):
                 file.close()
         said.seek(0)
         words = said.read(2000).decode("utf-8", "replace")
-    return Outcome(lines, ended, words, time.monotonic() - began, most)
+    starved = ended == "time" and worked < limits.seconds / 2
+    return Outcome(lines, ended, words, time.monotonic() - began, most, starved)
 
 
 def _listen(process, limits, began):
-    """Read what comes back until the end or a limit."""
-    lines, most, looked = b"", 0.0, 0.0
+    """Read what comes back until the end or a limit; how it ended, the most memory, the seconds on the processor."""
+    lines, most, worked, looked = b"", 0.0, 0.0, 0.0
     pipe = process.stdout.fileno()
     while True:
         ready, _, _ = select.select([pipe], [], [], 0.1)
         if ready:
             part = os.read(pipe, 65536)
             if not part:
-                return lines, "finished" if b'"finished": true' in lines[-200:] else "died", most
+                return lines, "finished" if b'"finished": true' in lines[-200:] else "died", most, worked
             lines += part
             if len(lines) > limits.answers_kb << 10:
-                return lines[: limits.answers_kb << 10], "answers", most
+                return lines[: limits.answers_kb << 10], "answers", most, worked
         now = time.monotonic()
-        if now - began > limits.seconds:
-            return lines, "time", most
         if now - looked > 0.1:
             looked = now
-            most = max(most, held_now := _memory(process.pid))
-            if held_now > limits.memory_mb:
-                return lines, "memory", most
+            memory, worked = _usage(process.pid)
+            most = max(most, memory)
+            if memory > limits.memory_mb:
+                return lines, "memory", most, worked
             if _free() < _floor():
-                return lines, "machine", most
+                return lines, "machine", most, worked
+        if now - began > limits.seconds:
+            return lines, "time", most, worked
 
 
-def _memory(pid):
-    """Megabytes that a process and all below it hold; what they share counts for each."""
-    total, todo = 0, [pid]
+def _usage(pid):
+    """Megabytes that a process and all below it hold (what they share counts for each), and their seconds of processor."""
+    pages, ticks, todo = 0, 0, [pid]
     while todo:
         one = todo.pop()
         try:
-            total += int(Path(f"/proc/{one}/statm").read_text().split()[1])
-            todo += [int(word) for word in Path(f"/proc/{one}/task/{one}/children").read_text().split()]
-        except (OSError, IndexError):
+            # After the name in brackets, which may hold anything: utime, stime and those of ended children; then rss.
+            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+            pages, ticks = pages + int(fields[21]), ticks + sum(map(int, fields[11:15]))
+            for children in Path(f"/proc/{one}/task").glob("*/children"):
+                todo += [int(word) for word in children.read_text().split()]
+        except (OSError, IndexError, ValueError):
             continue  # it has ended
-    return total * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20, ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _free():

@@ -146,7 +146,7 @@ def read_notebook(folder, relative):
 
 
 def _read(folder, relative):
-    """The bytes of a regular file; no part of its path is a link, and it has no other name."""
+    """The bytes of a regular file; no part of its path is a link."""
     parts = Path(relative).parts
     if not parts or any(part in ("..", "/") for part in parts):
         raise Unreadable("its path leads elsewhere")
@@ -168,8 +168,6 @@ def _read(folder, relative):
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
             raise Unreadable("it is no ordinary file")
-        if about.st_nlink > 1:
-            raise Unreadable("it is a second name of another file")
         text = file.read(_LARGEST + 1)
     if len(text) > _LARGEST:
         raise Unreadable(f"it has more than {_LARGEST // 10**6} MB")
