@@ -132,3 +132,19 @@ def bubblewrap():
 
     if why := sandbox.available():
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no sandbox: {why}")
+
+
+@pytest.fixture(scope="session")
+def nbgrader():
+    """Run a real nbgrader in a course directory; `.ci/run` has it in an environment of its own beside the kit's."""
+    program = _needs([str(ROOT / "build" / "nbgrader" / "bin" / "nbgrader"), "nbgrader"], "nbgrader")
+
+    def run(folder, *words):
+        env = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+        env["PATH"] = f"{Path(program).parent}{os.pathsep}{env['PATH']}"  # it calls alembic by its bare name
+        command = [program, *words]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, env=env)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    return run

@@ -164,7 +164,11 @@ def handout(stem, roster, out, exercises=None, jobs=2, nbgrader=False):
     if nbgrader:
         from crmlab.grading import nbgrader as export
 
-        print(f"A course for nbgrader is in {export.write(out / 'nbgrader', stem, plainly, common, students, folder)}.")
+        solved = notebooks.read_source(folder / "src" / f"{stem}.md")
+        own = str(folder.resolve()) if exercises else None
+        print(
+            f"A course for nbgrader is in {export.write(out / 'nbgrader', stem, solved, plainly, common, students, own)}."
+        )
     return 0
 
 

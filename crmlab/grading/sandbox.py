@@ -301,9 +301,10 @@ def _view():
     options += ["--perms", "0755", "--dir", "/etc"]
     for name in ("ld.so.cache", "alternatives", "fonts", "localtime"):
         options += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
-    # An installed kit carries the keys inside the package.
-    if (_PACKAGE / "_keys").is_dir():
-        options += ["--size", "4096", "--tmpfs", str(_PACKAGE / "_keys"), "--remount-ro", str(_PACKAGE / "_keys")]
+    # An installed kit carries the keys inside the package, and an editable install a copy among the packages.
+    for keys in sorted({(Path(entry) / "crmlab" / "_keys").resolve() for entry in (*sys.path, _PACKAGE.parent)}):
+        if keys.is_dir() and any(keys.is_relative_to(place) for place in places):
+            options += ["--size", "4096", "--tmpfs", str(keys), "--remount-ro", str(keys)]
     return options
 
 
