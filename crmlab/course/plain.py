@@ -213,7 +213,9 @@ def _values(parts, beside=frozenset()):
                 np.asarray(values, dtype=int), categories=kinds, ordered=parts["ordered"] is True
             )
         if dtype == "datetime64[ns]":
-            return name, pd.DatetimeIndex(values).as_unit("ns").to_numpy()
+            return name, pd.to_datetime(pd.Series(values, dtype=object), format="ISO8601").astype(
+                "datetime64[ns]"
+            ).to_numpy()
         plain = [_decode(part, 1) for part in values]
         if dtype == "object":
             held = np.empty(len(plain), dtype=object)
@@ -226,7 +228,7 @@ def _values(parts, beside=frozenset()):
 
 def _labels(index, rows):
     if type(index) is int:
-        if index != rows:
+        if index != rows or not 0 <= index <= 10_000_000:
             raise ValueError("an index of another length")
         return None
     if not isinstance(index, list) or not index:

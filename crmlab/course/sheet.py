@@ -73,7 +73,7 @@ class Sheet:
         self._about = json.loads((folder / "sheet.json").read_text(encoding="utf-8"))
         if owner := self._about["student"]:
             if student and student != owner:
-                raise ValueError(f"this sheet is {owner!r}'s; you wrote {student!r}. Work on your own.")
+                raise ValueError(f"this sheet is for {owner!r}; you wrote {student!r}. Work on your own.")
             student, data = owner, (folder / "data.json").read_bytes()
         else:
             if not student:
