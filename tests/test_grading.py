@@ -527,10 +527,8 @@ def test_every_mark_of_the_class_is_what_was_known(big_class):
 
 def test_the_platform_gets_what_is_in_the_gradebook(big_class):
     work, ids, _, expected = big_class
-    rows, platform = (
-        book(work),
-        list(csv.DictReader((work / "marks" / "moodle.csv").open(encoding="utf-8", newline=""))),
-    )
+    rows, text = book(work), (work / "marks" / "moodle.csv").read_text(encoding="utf-8")
+    platform = list(csv.DictReader(text.splitlines()))
     assert {row["ID number"] for row in platform} == {one for one in ids if expected[one][0] != "missing"}
     assert all(row[STEM] == rows[row["ID number"]]["points"] and "@" in row["Email address"] for row in platform)
 

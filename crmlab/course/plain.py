@@ -4,14 +4,18 @@ No pickle: what comes in can only be a value of the kinds listed here, of bounde
 value, missing value, list and dictionary stand for themselves, but a dictionary is written as ``{"dict": [[key, value], ...]}``,
 so that the other forms cannot be mistaken for one:
 
-======================  ==========================================================================
-``{"float": "nan"}``    a number that JSON has not: ``nan``, ``inf``, ``-inf``
-``{"time": "..."}``     a point in time, as ISO 8601
-``{"array": [...], "shape": [...]}``  a NumPy array, its values in row order
-``{"column": {...}}``   a pandas Series: ``name``, ``dtype``, ``values``, ``index``
-``{"table": {...}}``    a pandas DataFrame: ``columns`` (each a column as above, without index), ``index``
-``{"other": "..."}``    something else: only the name of its type
-======================  ==========================================================================
+``{"float": "nan"}``
+    a number that JSON has not: ``nan``, ``inf``, ``-inf``
+``{"time": "2026-12-01T00:00:00"}``
+    a point in time, as ISO 8601
+``{"array": [...], "shape": [...]}``
+    a NumPy array, its values in row order
+``{"column": {...}}``
+    a pandas Series: ``name``, ``dtype``, ``values``, ``index``
+``{"table": {...}}``
+    a pandas DataFrame: ``columns`` (each as above, without its index) and ``index``
+``{"other": "..."}``
+    something else: only the name of its type
 """
 
 import datetime

@@ -5,7 +5,7 @@ import math
 import re
 from collections import Counter
 
-from crmlab.course import environment
+from crmlab.course import environment, notebooks
 from crmlab.course.check import load_key
 from crmlab.grading.gradebook import total
 
@@ -94,8 +94,13 @@ def sections(stem, folder):
     lesson = environment.root() / "notebooks" / "src" / f"{stem}.md"
     if not lesson.exists():
         return {}
-    pieces = re.split(r"^(?=#{1,3} )", lesson.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
-    titled = [(re.match(r"#+ (.*)", piece)[1].strip(), Counter(_words(piece))) for piece in pieces]
+    titled = []
+    for cell in notebooks.read_source(lesson).cells:
+        heading = re.match(r"#{1,3} (.*)", cell.source) if cell.cell_type == "markdown" else None
+        if heading:
+            titled.append((heading[1].strip(), Counter()))
+        if titled:
+            titled[-1][1].update(_words(cell.source))
     titled = [(title, words) for title, words in titled if title != "Key ideas" and sum(words.values()) > 30]
     spread = Counter(word for _, words in titled for word in words)
     name = titled[0][0] if titled else ""

@@ -19,6 +19,7 @@ from crmlab.course.check import load_key
 from crmlab.course.environment import SetupError
 from crmlab.course.notebooks import LessonError
 from crmlab.course.sheet import common_name
+from crmlab.grading import answers
 from crmlab.grading.roster import ClassFolder, read_roster, safe_name
 
 __all__ = ["handout", "sheet_notebook", "exercises_folder"]
@@ -157,9 +158,11 @@ def handout(stem, roster, out, exercises=None, jobs=2, nbgrader=False):
         out / f"{stem}_common.zip", _zip({f"{stem}/{name}": content for name, content in common.items()})
     )
     lecturer.note(stem, exercises=str(folder.resolve()) if exercises else None, crmlab=__version__, sheet=about)
+    page = answers.page(stem, key, folder)
+    notebooks.write_text(lecturer.path / stem / "answers.html", page)
     print(f"{len(students)} sheets in {out / 'students'}, one for all in {out / f'{stem}_common.zip'}.")
     print(
-        f"The class secret and the data stay with you, in {lecturer.path}: keep that folder, and give it to nobody. `grade` needs it."
+        f"The class secret, the data and the answers (answers.html) stay with you, in {lecturer.path}: keep that folder, and give it to nobody. `grade` needs it."
     )
     if nbgrader:
         from crmlab.grading import nbgrader as export

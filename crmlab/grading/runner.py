@@ -36,6 +36,8 @@ def main():
     with open("run.json", encoding="utf-8") as file:
         job = json.load(file)
     os.unlink("run.json")
+    # This very kit, however it is installed: the interpreter was started without anybody's paths.
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     shell = _shell()
     names, noted = shell.user_ns, set()
 
