@@ -157,10 +157,12 @@ def command(arguments, files, space_mb=64):
     `files` are put into ``/sheet``: descriptors by name.
     """
     view = _view()
-    inside = ["bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session", "--clearenv", *view]  # fmt: skip
+    inside = ["bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session", "--clearenv"]  # fmt: skip
     inside += ["--dev", "/dev", "--proc", "/proc"]
+    # Before the view: what it shows may lie below /tmp.
     for place in ("/tmp", "/sheet"):
         inside += ["--perms", "0700", "--size", str(space_mb << 20), "--tmpfs", place]
+    inside += view
     for name, descriptor in files.items():
         inside += ["--file", str(descriptor), f"/sheet/{name}"]
     environment = {
@@ -175,7 +177,7 @@ def command(arguments, files, space_mb=64):
         return inside
     # To the root of this machine no limit on processes applies, so it is nobody who runs bubblewrap. Nobody may not read
     # an interpreter under /root: an outer bubblewrap shows the same folders, then the user changes, and the inner one seals.
-    outer = ["bwrap", "--die-with-parent", "--unshare-pid", *view, "--perms", "1777", "--size", "1048576", "--tmpfs", "/tmp"]  # fmt: skip
+    outer = ["bwrap", "--die-with-parent", "--unshare-pid", "--perms", "1777", "--size", "1048576", "--tmpfs", "/tmp", *view]  # fmt: skip
     outer += ["--dev-bind", "/dev", "/dev", "--bind", "/proc", "/proc"]
     outer += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--"]
     who = ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups", "--inh-caps=-all", "--"]
@@ -288,7 +290,7 @@ def _view():
     places = visible()
     for place in places:
         for parent in reversed(place.parents):
-            if str(parent) not in (*made, "/"):
+            if str(parent) not in (*made, "/", "/tmp"):
                 made.add(str(parent))
                 options += ["--perms", "0755", "--dir", str(parent)]
         options += ["--ro-bind", str(place), str(place)]
