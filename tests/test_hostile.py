@@ -10,13 +10,15 @@ import re
 import subprocess
 import time
 import uuid
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
 import classroom
 import pytest
 
-from crmlab.grading import grade, marks, sandbox
+from crmlab.grading import grade, marks, roster, sandbox, submissions
 from crmlab.grading.handout import handout
 
 pytestmark = pytest.mark.usefixtures("bubblewrap")
@@ -323,3 +325,48 @@ def test_what_lies_in_the_way_of_the_packages_is_refused(graded):
 
     with pytest.raises(SetupError, match="which submissions can read"):
         grade.grade(graded.work / "handed in", graded.work / "roster.csv", Path(sys.prefix) / "marks")
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="it is the way in which everybody but root is sealed: every other test shows it"
+)
+def test_who_is_not_root_is_sealed_by_one_bubblewrap(monkeypatch):
+    monkeypatch.setattr(sandbox, "visible", lambda: [Path("/usr")])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: 1000)
+        command = sandbox.command([], {})
+    assert command[0] == "bwrap" and "setpriv" not in command
+    command = command[: len(command) - command[::-1].index("--")]
+    script = "id -u; ls /; ls -d /proc/[0-9]* | wc -l; touch /usr/x /x /etc/x 2>/dev/null || echo sealed; unshare -Ur true 2>/dev/null || echo no namespaces"
+    done = subprocess.run([*command, "/bin/sh", "-c", script], user=65534, group=65534, extra_groups=[], capture_output=True, text=True, timeout=60)  # fmt: skip
+    lines = done.stdout.split("\n")
+    assert lines[0] == "65534" and "sealed" in lines and "no namespaces" in lines, done
+    assert not {"root", "home", "work"} & set(lines)
+
+
+def test_a_process_of_ours_that_breaks_stops_nobody(graded, monkeypatch, tmp_path):
+    """The first two pools lose everything, as if a process had been killed; then all is marked as before."""
+
+    class Broken(grade.ProcessPoolExecutor):
+        left = 2
+
+        def submit(self, *words, **more):
+            if not (Broken.left and words[1] == "honest"):
+                return super().submit(*words, **more)
+            Broken.left -= 1
+            future = Future()
+            future.set_exception(BrokenProcessPool("killed"))
+            return future
+
+    handed = tmp_path / "handed in"
+    for one in ("honest", "honest-too"):
+        classroom.hand_in(handed, one, (graded.work / "handed in" / one / "sheet.ipynb").read_text(encoding="utf-8"))
+    settings = grade.Settings("91_exam", str(graded.work / "roster.csv"), str(graded.work / "own"), limits=LIMITS)
+    students = [roster.Student(one) for one in ("honest", "honest-too")]
+    attempts = {one: [submissions.Attempt(f"{one}/sheet.ipynb", 0)] for one in ("honest", "honest-too")}
+    with monkeypatch.context() as patch:
+        patch.setattr(grade, "ProcessPoolExecutor", Broken)
+        results = grade._run(students, submissions.Collected(attempts), handed, tmp_path / "out", settings, 2)
+    assert Broken.left == 0
+    for result in results.values():
+        assert [mark["verdict"] for mark in result["marks"]] == ["right"] * 3

@@ -40,7 +40,7 @@ def page(stem, key, folder):
         "<code>grade</code> writes.</p>"
     )
     for number, question in key.questions.items():
-        parts.append(f"<section><h2>Question {said(number)}</h2><p>{said(texts.get(number, ''))}</p>")
+        parts.append(f"<section><h2>Question {said(number)}</h2><p>{said(texts.get(number, '').replace('*', ''))}</p>")
         parts.append(f"<p><strong>Answer on the printed data: <code>{said(_value(question, data))}</code></strong>, within {question.within:g}. {said(question.explanation)}</p>")  # fmt: skip
         parts.append(f"<pre><code>{said(codes.get(number, ''))}</code></pre>")
         parts.append("<p>Common mistakes, and what the student is told:</p><ul>")

@@ -31,7 +31,7 @@ HEAD = """<!doctype html>
 body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; background: #ffffff }}
 h1 {{ font-size: 1.6rem }} h2 {{ font-size: 1.15rem; margin: 1.6rem 0 .3rem }}
 section {{ border-left: .4rem solid #cccccc; padding: 0 1rem; margin: 1rem 0 }}
-section p {{ margin: .3rem 0 }} code {{ background: #f2f2f2; padding: 0 .2rem; overflow-wrap: anywhere }}
+section p {{ margin: .3rem 0 }} code {{ background: #f2f2f2; padding: 0 .2rem; overflow-wrap: anywhere }} pre {{ white-space: pre-wrap }}
 table {{ border-collapse: collapse; margin: .6rem 0 }} th, td {{ text-align: left; vertical-align: top; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid #cccccc }}
 td.number, th.number {{ text-align: right; font-variant-numeric: tabular-nums }}
 </style></head><body><main>

@@ -183,20 +183,24 @@ def _run(students, collected, folder, out, settings, jobs):
         bar.update()
 
     with bar:
-        again = _in_pool(todo, folder, settings, jobs, keep)
-        # What broke a process of ours, or was short of memory or of the processor among others, is run once more, alone:
-        # a greedy submission must not cost its neighbour a point.
-        for one, newest, fingerprint, file in again:
-            if _in_pool([(one, newest, fingerprint, file)], folder, settings, 1, keep, last=True):
-                keep(_failed(one, newest, "Grading it broke the program twice."), "", file)
+        starved, left = [], todo
+        for _ in range(2):  # if a process of ours broke, its neighbours are run again, still several at a time
+            left, more = _in_pool(left, folder, settings, jobs, keep)
+            starved += more
+        # What broke one twice, or was short of memory or of the processor among others, is run once more, alone: a greedy
+        # submission must not cost its neighbour a point.
+        for task in left + starved:
+            broken, _ = _in_pool([task], folder, settings, 1, keep, last=True)
+            for one, newest, fingerprint, file in broken:
+                keep(_failed(one, newest, "Grading it broke the program three times."), fingerprint, file)
     return results
 
 
 def _in_pool(todo, folder, settings, jobs, keep, last=False):
-    """Grade in several processes; return what has to be done again."""
-    again = []
+    """Grade in several processes; return what has to be done again: what was lost with a process, and what starved."""
+    lost, starved = [], []
     if not todo:
-        return again
+        return lost, starved
     with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=get_context("spawn")) as pool:
         running = {pool.submit(grade_one, task[0], task[1], str(folder), settings): task for task in todo}
         try:
@@ -205,20 +209,19 @@ def _in_pool(todo, folder, settings, jobs, keep, last=False):
                 try:
                     result = done.result()
                 except BrokenProcessPool:
-                    again.append(task)
+                    lost.append(task)
                     continue
                 except Exception as error:  # a fault of ours must not stop the class
-                    result = _failed(
-                        task[0], task[1], f"Grading it failed ({type(error).__name__}: {str(error)[:150]})."
-                    )
+                    why = f"Grading it failed ({type(error).__name__}: {str(error)[:150]})."
+                    result = _failed(task[0], task[1], why)
                 if result.pop("starved", False) and jobs > 1 and not last:
-                    again.append(task)
+                    starved.append(task)
                 else:
                     keep(result, task[2], task[3])
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return again
+    return lost, starved
 
 
 def _failed(student_id, newest, why):
@@ -287,6 +290,8 @@ def grade_one(student_id, newest, folder, settings):
             }
             result["reports"] += [_ENDED[outcome.ended]] if outcome.ended in _ENDED else []
             result["reports"] += came.notes + [f"What came back was not in order: {why}." for why in came.refused]
+            if outcome.ended == "machine":
+                result["status"] = "failed"
             slow = [number for number, (kind, *_) in came.errors.items() if kind == "CellTimeout"]
             result["reports"] += [f"A cell of question {number} ran too long." for number in slow if number]
             if not came.begun and outcome.ended != "machine":  # run once more, and then for the lecturer to look at
