@@ -53,7 +53,7 @@ def dumps(value):
     >>> plain.loads(plain.dumps({"alive": [1000, 874], "rate": 0.5}))
     {'alive': [1000, 874], 'rate': 0.5}
     """
-    return json.dumps(_encode(value, 0), separators=(",", ":"), allow_nan=False)
+    return json.dumps(_encode(value, ()), separators=(",", ":"), allow_nan=False)
 
 
 def loads(text, largest=10_000_000):
@@ -99,8 +99,8 @@ def strict_json(text):
         raise ValueError("nested too deep") from None
 
 
-def _encode(value, depth):
-    if depth > _DEPTH:
+def _encode(value, above):
+    if len(above) > _DEPTH or id(value) in above:  # a list may hold itself
         return {"other": "deeply nested " + type(value).__name__}
     if value is None or value is pd.NA or value is pd.NaT or value is Ellipsis:
         return None
@@ -110,20 +110,21 @@ def _encode(value, depth):
         return value
     if isinstance(value, np.generic) and kind.__module__ == "numpy":
         if isinstance(value, np.datetime64):
-            return _encode(pd.Timestamp(value), depth)
-        return _encode(value.item(), depth) if type(value.item()) is not kind else {"other": kind.__name__}
+            return _encode(pd.Timestamp(value), above)
+        return _encode(value.item(), above) if type(value.item()) is not kind else {"other": kind.__name__}
     if kind is int:
         return value if abs(value) < _LARGEST else {"other": "int beyond all bounds"}
     if kind is float:
         return value if math.isfinite(value) else {"float": repr(value)}
     if kind in (pd.Timestamp, datetime.datetime, datetime.date):
         return {"time": value.isoformat()}
+    below = (*above, id(value))
     if kind in (list, tuple):
-        return [_encode(part, depth + 1) for part in value]
+        return [_encode(part, below) for part in value]
     if kind is dict:
-        return {"dict": [[_encode(k, depth + 1), _encode(v, depth + 1)] for k, v in value.items()]}
+        return {"dict": [[_encode(k, below), _encode(v, below)] for k, v in value.items()]}
     if kind is np.ndarray:
-        return {"array": [_encode(part, depth + 1) for part in value.ravel().tolist()], "shape": list(value.shape)}
+        return {"array": [_encode(part, below) for part in value.ravel().tolist()], "shape": list(value.shape)}
     if kind is pd.Series:
         return {"column": _column(value) | {"index": _index(value.index)}}
     if kind is pd.DataFrame:
@@ -136,7 +137,7 @@ def _column(series):
     dtype, more = str(series.dtype), {}
     if dtype == "category":
         more = {
-            "categories": [_encode(part, 1) for part in series.cat.categories.tolist()],
+            "categories": [_encode(part, (0,)) for part in series.cat.categories.tolist()],
             "ordered": bool(series.cat.ordered),
         }
         values = series.cat.codes.tolist()
@@ -146,8 +147,8 @@ def _column(series):
         if dtype not in _DTYPES:  # int32 and its like: the values are kept, the width is not
             dtype = {"i": "int64", "u": "int64", "f": "float64", "b": "bool"}.get(series.dtype.kind, "object")
             series = series.astype(dtype) if dtype != "object" else series.astype(object)
-        values = [_encode(part, 1) for part in series.tolist()]
-    return {"name": _encode(series.name, 1), "dtype": dtype, "values": values} | more
+        values = [_encode(part, (0,)) for part in series.tolist()]
+    return {"name": _encode(series.name, (0,)), "dtype": dtype, "values": values} | more
 
 
 def _index(index):
