@@ -491,8 +491,9 @@ def big_class(tmp_path_factory, bubblewrap):
         if name == "of the neighbour":  # which may be what a known mistake gives on one's own data
             own = plain.loads(lecturer.data_text(STEM, one, key))
             for place, (number, question) in enumerate(key.questions.items()):
-                if number != "4" and question.judge(float(theirs[number]), own)[0] == "mistake":
-                    expected[one][2][place] = 0.5
+                if number != "4":  # two students' right answers may lie within the tolerance
+                    verdict = question.judge(float(theirs[number]), own)[0]
+                    expected[one][2][place] = {"right": 1.0, "mistake": 0.5}.get(verdict, 0.0)
     grade.grade(folder, path, work / "marks", due=datetime(2026, 12, 1, 18), jobs=grade.cores())
     return work, ids, names, expected
 
