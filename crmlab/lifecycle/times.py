@@ -35,7 +35,8 @@ def fit_time_in_phase(episodes, phase, groups=None, clock="forward", visits="all
     Parameters
     ----------
     episodes : pandas.DataFrame
-        One row a stay, as `phase_episodes` returns it: ``phase``, ``entry``, ``exit``, ``next_phase`` (missing: censored).
+        One row a stay, as `phase_episodes` returns it: ``phase``, ``entry``, ``exit``, ``next_phase`` (missing: censored). Or its
+        counts, with ``stays`` in place of the customers (``phase_episodes(..., counted=True)``).
     phase : str
         Which phase.
     groups : str, optional
@@ -585,7 +586,7 @@ def _duration_counts(episodes, phase, by, clock, visits):
         "exit",
         "next_phase",
         *([by] if by else []),
-        *(["customer_id"] if visits == "first" else []),
+        *(["customer_id"] if visits == "first" and "first_visit" not in episodes else []),
     ]
     lacking = [name for name in needed if name not in episodes]
     if lacking:
@@ -601,8 +602,12 @@ def _duration_counts(episodes, phase, by, clock, visits):
     if stays.empty:
         there = ", ".join(repr(str(name)) for name in episodes["phase"].dropna().unique()[:8])
         raise ValueError(f"nobody was in the phase {phase!r}; there are: {there}.")
-    if visits == "first":
+    if visits == "first" and "customer_id" in stays:
         stays = stays.drop_duplicates("customer_id")
+    elif visits == "first":
+        stays = stays[stays["first_visit"]]
+        if stays.empty:
+            raise ValueError(f"these counts hold no first visit to {phase!r}.")
     entry, leaving = (pd.to_numeric(stays[name]).to_numpy(float) for name in ("entry", "exit"))
     _refuse(
         stays,
@@ -622,7 +627,9 @@ def _duration_counts(episodes, phase, by, clock, visits):
         entry, leaving = np.zeros(len(stays)), np.round(leaving - entry, 9)
     keys = {by: stays[by].array} if by else {}  # a categorical keeps its order
     table = pd.DataFrame({**keys, "entry": entry, "exit": leaving, "left": stays["next_phase"].notna().to_numpy()})
-    counts = table.groupby([*keys, "entry", "exit", "left"], observed=True).size().rename("stays").reset_index()
+    # Equal stays that were counted where the log lies, or one row each.
+    table["stays"] = stays["stays"].to_numpy() if "customer_id" not in stays and "stays" in stays else 1
+    counts = table.groupby([*keys, "entry", "exit", "left"], observed=True)["stays"].sum().reset_index()
     return counts, int(stays["customer_id"].nunique()) if "customer_id" in stays else None
 
 
