@@ -306,6 +306,25 @@ class TimeInPhase:
         ax.legend(title=self.group)
         return ax
 
+    def refit(self, rng):
+        """The curve of as many customers, drawn from these with replacement: one replicate of `crmlab.resampling.bootstrap`.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        TimeInPhase
+
+        Raises
+        ------
+        ValueError
+            If customers have several stays in the phase: these belong together and are not drawn apart.
+        """
+        counts = _redrawn(self, rng)
+        return TimeInPhase(self.phase, self.group, self.unit, self.nobs, self.customers, counts)
+
     def _groups(self):
         return list(_groups(self.counts, self.group))
 
@@ -366,11 +385,11 @@ def fit_duration(episodes, phase, model="weibull", clock="forward", visits="all"
     """
     one_of("model", model, _MODELS)
     one_of("visits", visits, ("all", "first"))
-    counts, _ = _duration_counts(episodes, phase, None, clock, visits)
-    return _fit_duration(counts, phase, model, episodes.attrs.get("unit", "time unit"))
+    counts, customers = _duration_counts(episodes, phase, None, clock, visits)
+    return _fit_duration(counts, phase, model, episodes.attrs.get("unit", "time unit"), customers)
 
 
-def _fit_duration(counts, phase, model, unit):
+def _fit_duration(counts, phase, model, unit, customers=None):
     if not counts["left"].any():
         raise ValueError(f"no stay in {phase!r} was seen to end: how long they last cannot be told.")
     import lifelines  # here, since it takes a second to import
@@ -402,6 +421,7 @@ def _fit_duration(counts, phase, model, unit):
         phase=phase,
         unit=unit,
         counts=counts,
+        customers=customers,
     )
 
 
@@ -416,12 +436,19 @@ class DurationFit(LikelihoodResult):
     model, phase, unit : str
     counts : pandas.DataFrame
         What was fitted.
+    customers : int or None
+        Customers who made the stays, where that is known.
     """
 
     model: str = ""
     phase: str = ""
     unit: str = ""
     counts: pd.DataFrame = field(repr=False, default=None)
+    customers: int | None = None
+
+    def refit(self, rng):
+        """The same model fitted to as many customers, drawn from these with replacement; see `TimeInPhase.refit`."""
+        return _fit_duration(_redrawn(self, rng), self.phase, self.model, self.unit, self.customers)
 
     def summary(self, level=0.95):
         """Estimates with intervals; see `LikelihoodResult.summary`. A mean of logarithms (mu) may be negative: its own is symmetric."""
@@ -566,6 +593,18 @@ def compare_durations(episodes, phase, models=tuple(_MODELS), clock="forward", v
     return table
 
 
+def _redrawn(fit, rng):
+    """Counts of as many customers, drawn with replacement; refused where a customer has several stays."""
+    if fit.customers is None or fit.customers != fit.nobs:
+        raise ValueError(
+            f"the bootstrap draws customers, and these counts of stays in {fit.phase!r} do not say whose belong together. Fix: visits='first', "
+            "or fit_multistate(episodes, clock='reset'), which keeps each customer's history."
+        )
+    stays = fit.counts["stays"].to_numpy(float)
+    drawn = rng.multinomial(round(stays.sum()), stays / stays.sum())
+    return fit.counts.assign(stays=drawn)[drawn > 0].reset_index(drop=True)
+
+
 def _log_survival(model, params, times):
     with np.errstate(divide="ignore"):
         if model == "lognormal":
@@ -630,7 +669,9 @@ def _duration_counts(episodes, phase, by, clock, visits):
     # Equal stays that were counted where the log lies, or one row each.
     table["stays"] = stays["stays"].to_numpy() if "customer_id" not in stays and "stays" in stays else 1
     counts = table.groupby([*keys, "entry", "exit", "left"], observed=True)["stays"].sum().reset_index()
-    return counts, int(stays["customer_id"].nunique()) if "customer_id" in stays else None
+    if "customer_id" in stays:
+        return counts, int(stays["customer_id"].nunique())
+    return counts, int(counts["stays"].sum()) if visits == "first" else None
 
 
 def _refuse(stays, wrong, what, fix):
