@@ -135,6 +135,7 @@ def serve(workers=2, memory="1g", port=7077):
     -------
     int
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else its processes would stay behind
     with Cluster(workers, memory, port) as cluster:
         print(f"Spark: {cluster.address}, {workers} workers of {memory}. In another terminal:")
         print(f"  python -m crmlab rerun ... --engine {cluster.address}")

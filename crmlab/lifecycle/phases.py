@@ -22,6 +22,7 @@ PHASES = ("exploration", "build-up", "stability", "decline")
 PHASE_COLOURS = dict(zip(PHASES, style.COLOURS))
 _HATCHES = dict(zip(PHASES, ("", "..", "", "//")))
 _CLOCKS = ("forward", "reset")
+_WAITS = ("stability", "decline", "back", "stays")  # what rule_sensitivity counts of each customer
 _UNKNOWN = -(2**30)  # a day that is not known, where a number has to stand
 
 
@@ -434,12 +435,12 @@ def rule_sensitivity(
             kind: times.fit_time_in_phase(
                 part.assign(next_phase=part["left"].where(part["left"])), "waiting", clock="reset"
             )
-            for kind, part in found.groupby("kind")
+            for kind, part in found.groupby(found["kind"].map(dict(enumerate(_WAITS))))
             if kind != "stays"
         }
         stable, silent, declines = (fits.get(kind) for kind in ("stability", "decline", "back"))
         rows[combination] = {
-            "stays": int(found.loc[found["kind"] == "stays", "stays"].sum()),
+            "stays": int(found.loc[found["kind"] == _WAITS.index("stays"), "stays"].sum()),
             "stable": _ended(stable, horizon),
             "silent": _ended(silent, horizon),
             "back": _ended(declines, within),
@@ -484,37 +485,29 @@ def _counted_waits(stays):
         gone=there.argmin(stays.start, where=here == decline),
         stays=stays.count(),
     )
-    parts = [
-        customers.filter(customers.begins != phase).select(
-            kind=ibis.literal(name),
-            entry=customers.entry - customers["first"],
-            exit=ibis.coalesce(customers[arrival], customers["last"]) - customers["first"],
-            left=customers[arrival].notnull(),
-            stays=ibis.literal(1, "int64"),
+    # Four rows a customer, one for each kind of wait, rather than four looks at the customers.
+    rows = customers.mutate(kind=ibis.range(0, len(_WAITS)).unnest())
+    zero, first = rows.entry - rows.entry, rows["first"]
+    waits = [
+        (
+            rows.begins != phase,
+            rows.entry - first,
+            ibis.coalesce(rows[arrival], rows["last"]) - first,
+            rows[arrival].notnull(),
         )
-        for name, phase, arrival in (("stability", stability, "stable"), ("decline", decline, "silent"))
+        for phase, arrival in ((stability, "stable"), (decline, "silent"))
     ]
-    parts.append(
-        customers.filter(customers.declined.notnull()).select(
-            kind=ibis.literal("back"),
-            entry=customers.declined - customers.declined,
-            exit=customers.back - customers.declined,
-            left=customers.gone >= 0,
-            stays=ibis.literal(1, "int64"),
-        )
-    )
-    parts.append(
-        customers.select(
-            kind=ibis.literal("stays"),
-            entry=customers.entry - customers.entry,
-            exit=customers.entry - customers.entry,
-            left=ibis.literal(False),
-            stays=customers.stays.cast("int64"),
-        )
-    )
-    rows = ibis.union(*parts)
+    waits.append((rows.declined.notnull(), zero, rows.back - rows.declined, rows.gone >= 0))
+    waits.append((ibis.literal(True), zero, zero, ibis.literal(False)))
+
+    def by_kind(part):
+        return ibis.cases(*((rows.kind == kind, wait[part]) for kind, wait in enumerate(waits)), else_=None)
+
+    rows = rows.select("kind", "stays", there=by_kind(0), entry=by_kind(1), exit=by_kind(2), left=by_kind(3))
+    rows = rows.filter(rows.there)
     keys = ["kind", "entry", "exit", "left"]
-    return rows.group_by(*keys).aggregate(stays=rows.stays.sum()).order_by(*keys)
+    number = (rows.kind == len(_WAITS) - 1).ifelse(rows.stays, 1)
+    return rows.group_by(*keys).aggregate(stays=number.sum().cast("int64")).order_by(*keys)
 
 
 def plot_episodes(episodes, customers=None, purchases=None, ax=None):

@@ -92,7 +92,9 @@ def spark(address):
 
     builder = SparkSession.builder.master(address).appName("crmlab rerun")
     builder = builder.config("spark.ui.enabled", "false").config("spark.sql.session.timeZone", "UTC")
+    builder = builder.config("spark.log.level", "ERROR").config("spark.ui.showConsoleProgress", "false")
     if "127.0.0.1" in address or address.startswith("local"):
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
@@ -175,6 +177,8 @@ def check(plan):
         if plan.engine == "duckdb":
             raise
         said = str(error).strip().splitlines()[0][:300]
+        if "NANOS" in said:
+            said += ". Fix: write days as dates, or moments in microseconds, as in frame.to_parquet(..., coerce_timestamps='us')"
         raise SetupError(f"{plan.engine} could not read {plan.data}: {said}") from None
     finally:
         if plan.engine != "duckdb" and "connection" in locals():
