@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from crmlab.course import progress
+
 __all__ = ["Exercise", "Key", "Feedback"]
 
 # Feedback carries its verdict in this form too, so that a program can read it off an executed notebook.
@@ -278,10 +280,16 @@ class Exercise:
         if verdict != "blank":
             self._tries[number] = self._tries.get(number, 0) + 1
         (self._right.add if verdict == "right" else self._right.discard)(number)
+        progress.note(self._key.stem, self.student, number, verdict)
         hint = asked.hint if verdict in ("wrong", "mistake") else ""
         return Feedback(
             number, verdict, message, hint, self._tries.get(number, 0), len(self._right), len(self._key.questions)
         )
+
+
+def keys():
+    """Stems of all exercises."""
+    return sorted(file.stem for file in _KEYS.glob("*.py"))
 
 
 def load_key(stem):
@@ -294,9 +302,7 @@ def load_key(stem):
     """
     file = _KEYS / f"{stem}.py"
     if not file.exists():
-        raise ValueError(
-            f"there is no exercise {stem!r}; there are: {', '.join(sorted(f.stem for f in _KEYS.glob('*.py')))}."
-        )
+        raise ValueError(f"there is no exercise {stem!r}; there are: {', '.join(keys())}.")
     spec = importlib.util.spec_from_file_location(f"crmlab_key_{stem}", file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
