@@ -474,17 +474,21 @@ def _counted_waits(stays):
     stays = stays.filter(stays.end > stays.start)
     stability, decline = PHASES.index("stability"), PHASES.index("decline")
     here, there = stays.phase, stays.next_phase.fill_null(-1)
+    # Least and greatest numbers only, which need little memory a customer. Of a customer's declines the first ends first, and if
+    # any has ended the first has. The first stay's phase comes along in the last two bits of its day.
+    before_all = 2**24  # days, so that the numbers are above 0
     customers = stays.group_by("customer_id", "first").aggregate(
         entry=stays.start.min(),
-        begins=here.argmin(stays.start),
+        opening=((stays.start + before_all) * 4 + here).cast("int64").min(),
         last=stays.end.max(),
         stable=stays.end.min(where=there == stability),
         silent=stays.end.min(where=there == decline),
         declined=stays.start.min(where=here == decline),
-        back=stays.end.argmin(stays.start, where=here == decline),
-        gone=there.argmin(stays.start, where=here == decline),
+        back=stays.end.min(where=here == decline),
+        gone=there.max(where=here == decline),
         stays=stays.count(),
     )
+    customers = customers.mutate(begins=customers.opening % 4)
     # Four rows a customer, one for each kind of wait, rather than four looks at the customers.
     rows = customers.mutate(kind=ibis.range(0, len(_WAITS)).unnest())
     zero, first = rows.entry - rows.entry, rows["first"]
