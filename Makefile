@@ -1,9 +1,9 @@
-# Each target is the command of the same name; without make: python -m crmlab VERB
+# Each target is the command of the same name; without make: python -m crmlab VERB. Further words: ARGS="..."
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: run test lab build bench setup doctor lock conda help
-run test lab build bench setup doctor lock conda help:
+.PHONY: run test lab rerun cluster build bench setup doctor lock conda help
+run test lab rerun cluster build bench setup doctor lock conda help:
 	@$(PYTHON) -m crmlab $@ $(ARGS)
 # make present STEM=05_retention;  make diff-lock OLD=old.lock NEW=requirements.lock
 .PHONY: present diff-lock
