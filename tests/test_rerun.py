@@ -118,10 +118,7 @@ def test_the_counts_serve_to_fit_again_without_the_log(done):
     (file,) = folder.glob("stays-*.parquet")
     counts = pd.read_parquet(file)
     assert "customer_id" not in counts
-    frame = counts[~counts["empty"]].assign(
-        phase=counts["phase"].map(dict(enumerate(lifecycle.PHASES))), next_phase=counts["next_phase"].map(dict(enumerate(lifecycle.PHASES)))
-    )  # fmt: skip
-    fit = lifecycle.fit_multistate(frame[["phase", "entry", "exit", "next_phase", "stays"]], phases=lifecycle.PHASES)
+    fit = lifecycle.fit_multistate(counts[~counts["empty"]], phases=lifecycle.PHASES)
     table = pd.read_csv(next((done / "02_lifecycle" / "tables").glob("*where-are-they*.csv")))
     days = fit.occupancy([12 * 365.25 / 12], level=0.95)["estimate"].round(3)
     assert days.tolist() == table["estimate"].tolist()
@@ -213,6 +210,8 @@ def test_an_interruption_keeps_what_was_counted_and_the_same_command_goes_on(log
         (["02_lifecycle", "--data", "LOG", *WORDS, "--set", "WAIT=3", "--out", "o"], "has no parameter 'WAIT'; there are: UNIT, SILENCE"),
         (["02_lifecycle", "--data", "LOG", *WORDS, "--unit", "year", "--out", "o"], "too coarse a unit for it, which should fit 4 times. Fix: --unit month"),
         (["02_lifecycle", "--data", "LOG", *WORDS, "--set", "SILENCE=700", "--out", "o"], "decline after SILENCE=700 days.*--set SILENCE="),
+        (["02_lifecycle", "--data", "LOG", *WORDS, "--memory-limit", "much", "--out", "o"], "DuckDB: .*Memory must have a number"),
+        (["02_lifecycle", "--data", "log.csv", *WORDS, "--engine", "spark://127.0.0.1:1", "--out", "o"], "on Spark a log is Parquet"),
         (["02_lifecycle", "--data", "none/*.parquet", *WORDS, "--out", "o"], "there is no file none"),
     ],
 )  # fmt: skip

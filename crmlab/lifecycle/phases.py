@@ -274,7 +274,14 @@ def _counted(stays, clock, names):
         empty=stays.end <= stays.start,
     )
     keys = ["phase", "came_from", "first_visit", "entry", "exit", "next_phase", "empty", *names]
-    return stays.group_by(*keys).aggregate(stays=stays.count()).order_by(*keys)
+    counts = stays.group_by(*keys).aggregate(stays=stays.count()).order_by(*keys)
+    # By name, so that whoever has the counts alone can read them.
+    return counts.mutate(**{name: _phase_name(counts[name]) for name in ("phase", "came_from", "next_phase")})
+
+
+def _phase_name(number):
+    # Not an array to look up in: engines differ about the element number null.
+    return number.cases(*enumerate(PHASES), else_=None)
 
 
 def _counted_frame(found, checked, unit, rule, clock, names, observed_until):
@@ -283,8 +290,7 @@ def _counted_frame(found, checked, unit, rule, clock, names, observed_until):
     left_out = {"begin on the last day": int(weight[empty].sum()), "beginning not known": int(weight[unknown].sum())}
     found = found[~(unknown | empty)].reset_index(drop=True)
     phase, came, following = (
-        pd.Categorical.from_codes(found[name].astype(int), PHASES, ordered=True)
-        for name in ("phase", "came_from", "next_phase")
+        pd.Categorical(found[name], PHASES, ordered=True) for name in ("phase", "came_from", "next_phase")
     )
     days = counting._DAYS[unit]
     columns = {
@@ -337,16 +343,12 @@ def phase_stays(
     def day(number):
         return (epoch + number.as_interval("D")).cast("date")
 
-    def name(number):
-        # Not an array to look up in: engines differ about the element number null.
-        return number.cases(*enumerate(PHASES), else_=None)
-
     return stays.select(
         customer_id=stays.customer_id,
-        phase=name(stays.phase),
+        phase=_phase_name(stays.phase),
         start=day(stays.start),
         end=stays.next_phase.notnull().ifelse(day(stays.end), None),
-        next_phase=name(stays.next_phase),
+        next_phase=_phase_name(stays.next_phase),
         begun=day(stays.begun),
         first=day(stays["first"]),
         **{column: stays[column] for column in _names(also)},

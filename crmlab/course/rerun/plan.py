@@ -127,7 +127,7 @@ def make(stem, data, columns, unit, out, engine=None, settings=(), policies=None
     engine = engine or "duckdb"
     if engine != "duckdb" and not re.match(r"spark://[^:/]+:\d+$|local(\[\d+\])?$", engine):
         raise SetupError(f"--engine is the address of a Spark master, as in spark://127.0.0.1:7077; got {engine!r}.")
-    if engine != "duckdb" and not re.search(r"[.](parquet|pq)\b|[/\\]?[^.]*$", str(data).lower()):
+    if engine != "duckdb" and re.search(r"[.](csv|tsv|txt)\b", str(data).lower()):
         raise SetupError(f"on Spark a log is Parquet; got {data}.")
     given = {name: _value(value) for name, value in _pairs("--set", settings).items()}
     known = parameters_of(stem)
@@ -166,11 +166,15 @@ def check(plan):
     SetupError
         With what is wrong and how to mend it, in the words of the command line.
     """
+    import duckdb
+
     try:
         connection, log = plan.open()
         dates = log.table.date
         ends = log.table.aggregate(first=dates.min(), last=dates.max(), n=log.table.customer_id.nunique()).to_pandas()
         report = log.report()
+    except duckdb.Error as error:  # a bound that is none, a disk that is full
+        raise SetupError(f"DuckDB: {' '.join(str(error).splitlines()[:2])}") from None
     except (ValueError, TypeError, OSError) as error:
         raise SetupError(_in_words_of_the_command(str(error))) from None
     except Exception as error:  # an engine's own: a cluster that is not there, a file that Spark cannot read

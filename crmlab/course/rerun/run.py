@@ -81,7 +81,10 @@ def again(file, out=None, data=None, engine=None):
     """
     old, before = manifest.read(file)
     out = Path(out) if out else before.with_name(before.resolve().name + "-again")
-    plan = plans.Plan(**old["plan"], out=str(out))
+    try:
+        plan = plans.Plan(**old["plan"], out=str(out))
+    except TypeError:
+        raise SetupError(f"{file} was written by {old.get('made_by')}, whose plans this version cannot read.") from None
     plan = replace(plan, data=data or plan.data, engine=engine or plan.engine)
     if not plans.files(plan) and "://" not in plan.data:
         raise SetupError(f"there is no file {plan.data} here. Say where the log lies: --data")
