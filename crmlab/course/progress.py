@@ -64,10 +64,8 @@ def progress(student=None):
     Examples
     --------
     >>> import crmlab
-    >>> from crmlab.course import Exercise
-    >>> _ = Exercise("05_retention", student="s1").check("4", "cannot tell")
-    >>> crmlab.progress("s1").done["05_retention"]
-    ['4']
+    >>> crmlab.progress().open["05_retention"]["1"]
+    'a share between 0 and 1, to three decimals'
     """
     students = _read()["students"]
     if student is None and len(students) > 1:
