@@ -160,6 +160,8 @@ def _execute(plan, found, work):
                     extra_arguments=["--IPKernelApp.log_level=40"],
                 )
             except papermill.PapermillExecutionError as error:
+                if error.ename == "KeyboardInterrupt":  # the kernel was told first
+                    raise KeyboardInterrupt from None
                 first = next(iter(error.source.strip().splitlines()), "")
                 raise SetupError(
                     f"{plan.stem}: the cell that begins {first!r} failed: {error.ename}: {error.evalue} "
