@@ -40,6 +40,8 @@ def test(args):
     words = args.rest if named else ["-n", str(os.cpu_count() or 1), "--dist", "loadfile", *folders, *args.rest]
     # Stored notebooks are compared cell by cell. MPLBACKEND would replace the notebooks' own backend.
     env = {k: v for k, v in os.environ.items() if k != "MPLBACKEND"} | environment.NOTEBOOK_VARIABLES
+    # Nor does the progress of whoever runs the tests play a part in them.
+    env["CRMLAB_PROGRESS"] = str(environment.root() / "build" / "progress-of-tests.json")
     command = [
         sys.executable,
         "-m",
