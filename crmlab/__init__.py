@@ -31,15 +31,17 @@ _MODULES = (
     "style",
     "tables",
 )
-__all__ = ["__version__", *_MODULES]
+__all__ = ["__version__", "progress", *_MODULES]
 
 
 def __getattr__(name):
     # Lazy, so that a command which needs only the standard library runs before anything is installed.
     if name in _MODULES:
         return importlib.import_module(f"crmlab.{name}")
+    if name == "progress":
+        return importlib.import_module("crmlab.course.progress").progress
     raise AttributeError(f"module 'crmlab' has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted([*globals(), *_MODULES])
+    return sorted({*globals(), *__all__})

@@ -40,6 +40,8 @@ def test(args):
     words = args.rest if named else ["-n", str(os.cpu_count() or 1), "--dist", "loadfile", *folders, *args.rest]
     # Stored notebooks are compared cell by cell. MPLBACKEND would replace the notebooks' own backend.
     env = {k: v for k, v in os.environ.items() if k != "MPLBACKEND"} | environment.NOTEBOOK_VARIABLES
+    # Nor does the progress of whoever runs the tests play a part in them.
+    env["CRMLAB_PROGRESS"] = str(environment.root() / "build" / "progress-of-tests.json")
     command = [
         sys.executable,
         "-m",
@@ -69,6 +71,22 @@ def present(args):
     from crmlab.course import slides
 
     return slides.present(args.stem)
+
+
+def rerun(args):
+    """run a lesson again on your own purchase log, with tables, figures, counts and a manifest"""
+    from crmlab.course import rerun
+
+    if args.manifest:
+        return rerun.again(args.manifest, args.out, args.data and args.data[0], args.engine)
+    return rerun.run(rerun.planned(args))
+
+
+def cluster(args):
+    """start a Spark master and workers on this machine, for rerun --engine, until Ctrl-C"""
+    from crmlab.course import cluster
+
+    return cluster.serve(args.workers, args.memory, args.port)
 
 
 def handout(args):
@@ -121,7 +139,9 @@ def help(args):
         print(f"  {_word(verb):<11}{verb.__doc__}")
 
 
-VERBS = (run, test, lab, present, build, bench, handout, grade, setup, doctor, diff_lock, lock, conda, help)
+VERBS = (
+    run, test, lab, present, rerun, cluster, build, bench, handout, grade, setup, doctor, diff_lock, lock, conda, help,
+)  # fmt: skip
 # These need nothing but the standard library.
 _BARE = (help, lock, conda)
 # These hand all further words on to the program behind them.
@@ -175,6 +195,37 @@ def _word(verb):
     return verb.__name__.replace("_", "-")
 
 
+def _rerun_words(sub):
+    sub.usage = (
+        "python -m crmlab rerun LESSON --data 'logs/*.parquet' --map customer=... date=... --unit month --out DIR [...]\n"
+        "       python -m crmlab rerun --manifest FILE [--out DIR] [--data ...]"
+    )
+    sub.add_argument("stem", nargs="?", metavar="LESSON", help="02_lifecycle or 05_retention")
+    sub.add_argument("--data", nargs="+", help="path or glob of Parquet or CSV files, in quotes")
+    sub.add_argument(
+        "--map", nargs="+", default=[], metavar="NAME=COLUMN", help="customer, date, amount, order: your columns"
+    )
+    sub.add_argument("--unit", default="month", help="day, week, month, quarter or year (default: month)")
+    sub.add_argument("--out", help="a new folder for what is made")
+    sub.add_argument("--engine", help="address of a Spark master (default: DuckDB in this process)")
+    sub.add_argument("--name", default="own log", help="what titles call the data")
+    sub.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="parameters of the lesson")
+    sub.add_argument("--missing-customers", help="drop: leave out rows without a customer")
+    sub.add_argument("--returns", help="drop or keep: what to do with negative amounts")
+    sub.add_argument("--zero-amounts", help="keep, drop or refuse")
+    sub.add_argument("--duplicates", help="keep, drop or refuse")
+    sub.add_argument("--date-format", help="of dates that are text, as in %%d/%%m/%%Y")
+    sub.add_argument("--time-zone", help="where the shop is, as in Europe/Berlin")
+    sub.add_argument("--encoding", help="of CSV files")
+    sub.add_argument("--memory-limit", help="of DuckDB, such as 4GB; what exceeds it goes to the disk under --out")
+    sub.add_argument("--threads", type=int, help="of DuckDB")
+    sub.add_argument(
+        "--suppress", type=int, default=0, metavar="K", help="leave rows below K out of the counts that are kept"
+    )
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--manifest", help="make a rerun again from its manifest, and say what moved")
+
+
 def main(argv=None):
     """Run a command; return its exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
@@ -196,6 +247,12 @@ def main(argv=None):
             sub.add_argument("--check", action="store_true", help="change nothing; fail if a stored notebook differs")
         if verb is present:
             sub.add_argument("stem", help="a lesson, such as 05_retention")
+        if verb is rerun:
+            _rerun_words(sub)
+        if verb is cluster:
+            sub.add_argument("--workers", type=int, default=2, help="worker processes of one core each (default: 2)")
+            sub.add_argument("--memory", default="1g", help="memory of each worker (default: 1g)")
+            sub.add_argument("--port", type=int, default=7077, help="port of the master (default: 7077)")
         if verb is diff_lock:
             sub.add_argument("old", help="a requirements.lock")
             sub.add_argument("new", help="another")
@@ -228,7 +285,9 @@ def main(argv=None):
         if call not in _BARE:
             python = environment.ready_python(mend=call is not doctor)
             if os.path.normcase(os.path.abspath(python)) != os.path.normcase(os.path.abspath(sys.executable)):
-                return subprocess.call([python, "-m", "crmlab", *argv], cwd=environment.root())
+                # A log's path is meant from where the command was given.
+                folder = None if call is rerun else environment.root()
+                return subprocess.call([python, "-m", "crmlab", *argv], cwd=folder)
         return call(args)
     except environment.SetupError as error:
         print(f"crmlab: {error}", file=sys.stderr)

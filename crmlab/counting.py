@@ -567,6 +567,16 @@ def histories(data, unit="month", observed_until=None):
     return _count(customers.select(history=customers.ages.sort().join(" ") + " / " + end), ["history"])
 
 
+def fetch(checked, name, count, definition=None):
+    """The table that an expression of counts gives: computed, or taken from where a rerun keeps it.
+
+    `count` makes the expression; it is called only if the table is not kept yet. `definition` says what was counted.
+    """
+    if checked._keep is None:
+        return count().to_pandas()
+    return checked._keep(name, definition or {}, lambda: count().to_pandas())
+
+
 def _checked(data, kind):
     """The table behind data of that kind, checked now if they are not."""
     if isinstance(data, tables.Checked):

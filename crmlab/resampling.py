@@ -12,16 +12,17 @@ from crmlab.likelihood import BoundaryWarning, normal_quantile
 __all__ = ["bootstrap"]
 
 
-def bootstrap(fit, statistic, n=1000, level=0.95, kind="percentile", seed=0):
+def bootstrap(fit, statistic, n=1000, level=0.95, kind="percentile", seed=0, jobs=1):
     """Interval of a statistic of a fit, by fitting again to customers drawn with replacement.
 
-    A customer is drawn with all that is known of it, so what belongs together stays together. The draws are made on the
-    counts of equal customers, so the cost does not grow with their number.
+    A customer is drawn with its whole history, so what belongs together stays together: never single stays or renewals. The draws are
+    made on the counts of equal customers, so the cost does not grow with their number but with that of their distinct histories.
 
     Parameters
     ----------
     fit : result with a ``refit(rng)``
-        Such as the fits of `crmlab.retention`.
+        The fits of `crmlab.retention`; `crmlab.lifecycle.fit_multistate` on stays whose customers are known; `fit_time_in_phase` and
+        `fit_duration` where each customer has one stay, as with ``visits="first"``.
     statistic : callable
         Takes a fit; gives a number, a Series or a sequence of numbers: ``lambda fit: fit.survival([5, 10])``.
     n : int, default 1000
@@ -32,6 +33,10 @@ def bootstrap(fit, statistic, n=1000, level=0.95, kind="percentile", seed=0):
         Percentile: between quantiles of the replicates. Basic: the same quantiles mirrored at the estimate, which undoes a
         bias of the replicates but may leave the range of the statistic.
     seed : int or numpy.random.Generator, default 0
+        Each replicate has random numbers of its own, so the result does not depend on `jobs`.
+    jobs : int, default 1
+        Processes that share the replicates. Starting them takes a second or two, so they pay for fits that are slower than
+        those of `crmlab.retention`. An interruption ends them all.
 
     Returns
     -------
@@ -68,7 +73,7 @@ def bootstrap(fit, statistic, n=1000, level=0.95, kind="percentile", seed=0):
         with quietly():
             return np.atleast_1d(np.asarray(statistic(fit.refit(rng)), dtype=float))
 
-    drawn, failed = replicate(draw, n, seed)
+    drawn, failed = replicate(draw, n, seed, jobs)
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
     if kind == "basic":
         low, high = 2 * values - high, 2 * values - low
@@ -79,23 +84,53 @@ def bootstrap(fit, statistic, n=1000, level=0.95, kind="percentile", seed=0):
     return found
 
 
-def replicate(draw, n, seed):
+def replicate(draw, n, seed, jobs=1):
     """`n` draws with random numbers of their own each, and how many failed; a bar shows in a terminal."""
     from tqdm import tqdm  # here, since it is only needed for long work
 
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 2:
-        raise ValueError(f"a bootstrap takes a whole number of replicates, 2 or more; got {n!r}.")
+    for name, value, least in (("n", n, 2), ("jobs", jobs, 1)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            what = "a bootstrap takes a whole number of replicates" if name == "n" else "jobs= is a number of processes"
+            raise ValueError(f"{what}, {least} or more; got {value!r}.")
     drawn, failures = [], []
-    for rng in tqdm(np.random.default_rng(seed).spawn(n), desc="bootstrap", delay=2, disable=None, leave=False):
-        try:
-            drawn.append(draw(rng))
-        except ValueError as error:  # a sample that cannot be fitted, such as one in which nobody left
-            failures.append(error)
+    generators = np.random.default_rng(seed).spawn(n)
+    with tqdm(total=n, desc="bootstrap", delay=2, disable=None, leave=False) as bar:
+        for batch in _batches(draw, generators, jobs):
+            for value, failure in batch:
+                if failure is None:
+                    drawn.append(value)
+                else:
+                    failures.append(failure)
+                bar.update()
     if len(failures) > n / 10:
         raise ValueError(
             f"{len(failures)} of {n} samples could not be fitted, the first because: {failures[0]} The data are too few for a bootstrap."
         )
     return np.array(drawn), len(failures)
+
+
+def _batches(draw, generators, jobs):
+    """The outcomes in the order of the generators, some at a time."""
+    if jobs == 1:
+        yield from ([_attempt(draw, rng)] for rng in generators)
+        return
+    import joblib  # here: it sends functions that were written in a notebook to other processes
+
+    size = max(1, min(50, len(generators) // (4 * jobs)))
+    parts = [generators[begin : begin + size] for begin in range(0, len(generators), size)]
+    work = joblib.Parallel(n_jobs=jobs, return_as="generator")
+    yield from work(joblib.delayed(_attempts)(draw, part) for part in parts)
+
+
+def _attempts(draw, generators):
+    return [_attempt(draw, rng) for rng in generators]
+
+
+def _attempt(draw, rng):
+    try:
+        return draw(rng), None
+    except ValueError as error:  # a sample that cannot be fitted, such as one in which nobody left
+        return None, str(error)
 
 
 @contextlib.contextmanager

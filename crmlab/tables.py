@@ -49,6 +49,8 @@ class Checked:
     kind: str
     columns: dict
     _steps: tuple = field(repr=False)
+    # Where counts of these data are kept: takes their name, their definition and what computes them; see crmlab.counting.fetch.
+    _keep: object = field(default=None, repr=False)
 
     def report(self):
         """How many rows came in, how many were left out and why, how many were kept.

@@ -21,6 +21,12 @@ if (ROOT.parent / "shared" / "data").is_dir():
     os.environ.setdefault("CRMLAB_DATA", str(ROOT.parent / "shared" / "data"))
 
 
+@pytest.fixture(autouse=True)
+def _no_progress_of_ours(monkeypatch, tmp_path):
+    # Answers that a test gives are nobody's.
+    monkeypatch.setenv("CRMLAB_PROGRESS", str(tmp_path / "progress.json"))
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(20261122)

@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from crmlab.course import progress
+
 __all__ = ["Exercise", "Key", "Feedback"]
 
 # Feedback carries its verdict in this form too, so that a program can read it off an executed notebook.
@@ -309,6 +311,7 @@ class Exercise:
         if verdict != "blank":
             self._tries[number] = self._tries.get(number, 0) + 1
         (self._right.add if verdict == "right" else self._right.discard)(number)
+        progress.note(self._key.stem, self.student, number, verdict)
         hint = asked.hint if verdict in ("wrong", "mistake") else ""
         return Feedback(
             number,
@@ -332,6 +335,11 @@ def _show(notice):
         display(notice)
 
 
+def keys(folder=None):
+    """Stems of all exercises, of the kit or in another folder."""
+    return sorted(file.stem for file in Path(folder or _KEYS).glob("*.py"))
+
+
 def load_key(stem, folder=None):
     """The `Key` of an exercise, from its file in the kit or in another folder.
 
@@ -343,9 +351,7 @@ def load_key(stem, folder=None):
     folder = _KEYS if folder is None else Path(folder)
     file = folder / f"{stem}.py"
     if not file.exists():
-        raise ValueError(
-            f"there is no exercise {stem!r}; there are: {', '.join(sorted(f.stem for f in folder.glob('*.py')))}."
-        )
+        raise ValueError(f"there is no exercise {stem!r}; there are: {', '.join(keys(folder))}.")
     spec = importlib.util.spec_from_file_location(f"crmlab_key_{stem}", file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

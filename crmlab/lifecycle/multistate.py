@@ -546,6 +546,37 @@ class MultistateFit:
 
     # --- figures -------------------------------------------------------------------------------------------------
 
+    def refit(self, rng):
+        """The same estimates of as many customers, drawn from these with replacement: one replicate of `crmlab.resampling.bootstrap`.
+
+        A customer is drawn with its whole history; distinct histories are drawn by how many customers have each. Errors of a replicate
+        are Greenwood's, which cost nothing.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        MultistateFit
+
+        Raises
+        ------
+        ValueError
+            If the fit was made on counts of stays, which do not say whose stays belong together; or a group has no move in this draw.
+        """
+        self._know_customers("the bootstrap")
+        parts = {name: sample.distinct for name, sample in self._samples.items()}
+        count = np.concatenate([count for _, count in parts.values()])
+        drawn = rng.multinomial(round(count.sum()), count / count.sum())
+        samples, begin = {}, 0
+        for name, (sample, known) in parts.items():
+            samples[name] = sample.reweighted(drawn[begin : begin + len(known)])
+            begin += len(known)
+            if not (samples[name].target >= 0).any():
+                raise ValueError("nobody moves in this draw.")
+        return MultistateFit(self.phases, self.clock, "greenwood", self.group, samples)
+
     def plot(self, ax=None):
         """The same as `plot_occupancy`."""
         return self.plot_occupancy(ax=ax)

@@ -22,6 +22,7 @@ PHASES = ("exploration", "build-up", "stability", "decline")
 PHASE_COLOURS = dict(zip(PHASES, style.COLOURS))
 _HATCHES = dict(zip(PHASES, ("", "..", "", "//")))
 _CLOCKS = ("forward", "reset")
+_WAITS = ("stability", "decline", "back", "stays")  # what rule_sensitivity counts of each customer
 _UNKNOWN = -(2**30)  # a day that is not known, where a number has to stand
 
 
@@ -111,6 +112,7 @@ def phase_episodes(
     also=(),
     customer="customer_id",
     date="date",
+    counted=False,
 ):
     r"""Turn a purchase log into stays in lifecycle phases, one row a stay, by a stated rule.
 
@@ -138,6 +140,9 @@ def phase_episodes(
         Further columns to carry along, such as the channel: as they stood on the customer's first purchase in the log.
     customer, date : str
         Names of the columns.
+    counted : bool, default False
+        Whether to count equal stays where the log lies and to fetch the counts only, which do not grow with the customers and name
+        none of them.
 
     Returns
     -------
@@ -147,6 +152,11 @@ def phase_episodes(
         ``.attrs`` says ``unit``, ``clock``, ``rule`` and how many stays were ``left_out``: those that begin on the last day
         observed have no length (the move into them is in the table, as the end of the stay before); on the clock that is
         reset, so are the first stays in stability of customers older than the log, whose beginning is not known.
+
+        With `counted`, one row a kind of stay: in place of the customer ``came_from`` (the phase before; missing for a customer's first
+        stay), ``first_visit`` (whether it was the customer's first stay in the phase) and ``stays``, how many there were.
+        `fit_time_in_phase`, `fit_duration`, `compare_durations` and `fit_multistate` take it as it is; what must know which stays belong to one
+        customer (the jackknife, the landmark, the bootstrap) does not.
 
     Raises
     ------
@@ -180,10 +190,21 @@ def phase_episodes(
     one_of("clock", clock, _CLOCKS)
     one_of("unit", unit, counting._DAYS)
     rule = PhaseRule() if rule is None else rule
-    stays = _stays(log, rule, observed_from, observed_until, since, also, customer, date)
+    if not isinstance(rule, PhaseRule):
+        raise TypeError(f"rule= is a PhaseRule, such as PhaseRule(silence_days=90); got {type(rule).__name__}.")
+    names = _names(also)
+    wanted = [*names, *([since] if since and since not in names else [])]
+    checked = tables.transactions(log, customer, date, amount=None, also=wanted or None)
+    window = {"observed_from": observed_from, "observed_until": observed_until, "since": since}
+    if counted:
+        definition = {"rule": str(rule), "clock": clock, "also": names, **window}
+        found = counting.fetch(
+            checked, "stays", lambda: _counted(_stays(checked, rule, also=names, **window), clock, names), definition
+        )
+        return _counted_frame(found, checked, unit, rule, clock, names, observed_until)
+    stays = _stays(checked, rule, also=names, **window)
     origin = stays["first"] if clock == "forward" else stays.begun
     # Small whole numbers without gaps: they are sorted and fetched in half the time.
-    names = _names(also)
     found = stays.select(
         "customer_id",
         *names,
@@ -211,8 +232,14 @@ def phase_episodes(
     if unknown.any() or empty.any():
         frame = frame.loc[~(unknown | empty)]
     frame = frame.reset_index(drop=True)
+    left_out = {"begin on the last day": int(empty.sum()), "beginning not known": int(unknown.sum())}
+    return _described(frame, checked, unit, rule, clock, left_out, observed_until)
+
+
+def _described(frame, checked, unit, rule, clock, left_out, observed_until):
+    """The table with what it was made by in its attrs; refused if nobody is followed."""
     if frame.empty and observed_until is not None:
-        first = tables.transactions(log, customer, date, amount=None).table.date.min().to_pandas()
+        first = checked.table.date.min().to_pandas()
         if counting._day(observed_until) < counting._day(first):
             raise ValueError(
                 f"observed_until= ({counting._day(observed_until):%Y-%m-%d}) lies before the first purchase of the log "
@@ -223,9 +250,60 @@ def phase_episodes(
             "nobody is followed: no stay lasts for a day between observed_from= and the last day observed. Fix: an earlier "
             "observed_from=, or a log that goes on longer."
         )
-    left_out = {"begin on the last day": int(empty.sum()), "beginning not known": int(unknown.sum())}
     frame.attrs |= {"unit": unit, "clock": clock, "rule": str(rule), "left_out": left_out}
     return frame
+
+
+def _counted(stays, clock, names):
+    """How many stays are alike: an expression whose rows do not grow with the customers."""
+    import ibis
+
+    before = ibis.window(group_by="customer_id", order_by="start")
+    same = ibis.window(group_by=["customer_id", "phase"])
+    stays = stays.mutate(
+        came_from=stays.phase.lag().over(before), first_visit=stays.start == stays.start.min().over(same)
+    )
+    # Stays without length, and on the reset clock those whose beginning is not known, are counted apart.
+    origin = stays["first"] if clock == "forward" else stays.begun
+    stays = stays.mutate(
+        phase=stays.phase.cast("int64"),
+        next_phase=stays.next_phase.fill_null(-1).cast("int64"),
+        came_from=stays.came_from.fill_null(-1).cast("int64"),
+        entry=(stays.start - origin).cast("int64"),
+        exit=(stays.end - origin).cast("int64"),
+        empty=stays.end <= stays.start,
+    )
+    keys = ["phase", "came_from", "first_visit", "entry", "exit", "next_phase", "empty", *names]
+    counts = stays.group_by(*keys).aggregate(stays=stays.count()).order_by(*keys)
+    # By name, so that whoever has the counts alone can read them.
+    return counts.mutate(**{name: _phase_name(counts[name]) for name in ("phase", "came_from", "next_phase")})
+
+
+def _phase_name(number):
+    # Not an array to look up in: engines differ about the element number null.
+    return number.cases(*enumerate(PHASES), else_=None)
+
+
+def _counted_frame(found, checked, unit, rule, clock, names, observed_until):
+    weight = found["stays"].to_numpy()
+    unknown, empty = found["entry"].isna().to_numpy(), found["empty"].to_numpy(dtype=bool)
+    left_out = {"begin on the last day": int(weight[empty].sum()), "beginning not known": int(weight[unknown].sum())}
+    found = found[~(unknown | empty)].reset_index(drop=True)
+    phase, came, following = (
+        pd.Categorical(found[name], PHASES, ordered=True) for name in ("phase", "came_from", "next_phase")
+    )
+    days = counting._DAYS[unit]
+    columns = {
+        "phase": phase,
+        "came_from": came,
+        "first_visit": found["first_visit"].astype(bool),
+        "entry": found["entry"].astype(int) / days,
+        "exit": found["exit"].astype(int) / days,
+        "next_phase": following,
+        **{name: found[name] for name in names},
+        "stays": found["stays"].astype(int),
+    }
+    return _described(pd.DataFrame(columns), checked, unit, rule, clock, left_out, observed_until)
 
 
 def phase_stays(
@@ -265,16 +343,12 @@ def phase_stays(
     def day(number):
         return (epoch + number.as_interval("D")).cast("date")
 
-    def name(number):
-        # Not an array to look up in: engines differ about the element number null.
-        return number.cases(*enumerate(PHASES), else_=None)
-
     return stays.select(
         customer_id=stays.customer_id,
-        phase=name(stays.phase),
+        phase=_phase_name(stays.phase),
         start=day(stays.start),
         end=stays.next_phase.notnull().ifelse(day(stays.end), None),
-        next_phase=name(stays.next_phase),
+        next_phase=_phase_name(stays.next_phase),
         begun=day(stays.begun),
         first=day(stays["first"]),
         **{column: stays[column] for column in _names(also)},
@@ -348,22 +422,32 @@ def rule_sensitivity(
         if not as_numbers(name, value)[0] >= 0:
             raise ValueError(f"{name} is a time in {unit}s, 0 or more; got {value!r}.")
     checked = tables.transactions(log, customer, date, amount=None, also=since)
+    window = {"observed_from": observed_from, "observed_until": observed_until, "since": since}
     rows, followed = {}, {"horizon": [], "within": []}
     for combination in product(*values):
         varied = replace(rule, **dict(zip(thresholds, combination)))
-        episodes = phase_episodes(checked, unit, varied, "forward", observed_from, observed_until, since)
-        waits = [_waits(episodes, phase) for phase in ("stability", "decline")]
-        waits = [times.fit_time_in_phase(part, "waiting", clock="reset") if len(part) else None for part in waits]
-        declines = episodes[episodes["phase"] == "decline"]
-        declines = times.fit_time_in_phase(declines, "decline", visits="first") if len(declines) else None
-        stable, silent = (_ended(fit, horizon) for fit in waits)
+        definition = {"rule": str(varied), **window}
+        found = counting.fetch(
+            checked, "waits", lambda rule=varied: _counted_waits(_stays(checked, rule, **window)), definition
+        )
+        found = found.astype({"entry": float, "exit": float}).assign(
+            entry=found["entry"] / counting._DAYS[unit], exit=found["exit"] / counting._DAYS[unit], phase="waiting"
+        )
+        fits = {
+            kind: times.fit_time_in_phase(
+                part.assign(next_phase=part["left"].where(part["left"])), "waiting", clock="reset"
+            )
+            for kind, part in found.groupby(found["kind"].map(dict(enumerate(_WAITS))))
+            if kind != "stays"
+        }
+        stable, silent, declines = (fits.get(kind) for kind in ("stability", "decline", "back"))
         rows[combination] = {
-            "stays": len(episodes),
-            "stable": stable,
-            "silent": silent,
+            "stays": int(found.loc[found["kind"] == _WAITS.index("stays"), "stays"].sum()),
+            "stable": _ended(stable, horizon),
+            "silent": _ended(silent, horizon),
             "back": _ended(declines, within),
         }
-        followed["horizon"] += [fit for fit in waits if fit is not None]
+        followed["horizon"] += [fit for fit in (stable, silent) if fit is not None]
         followed["within"] += [declines] if declines is not None else []
     for name, value, what in (("horizon", horizon, "a first purchase"), ("within", within, "a decline")):
         if followed[name] and all(np.isnan(_ended(fit, value)) for fit in followed[name]):
@@ -384,22 +468,52 @@ def _ended(fit, when):
     return np.nan if fit is None else 1 - times._curve(fit.counts, np.array([when]), 0.95)["estimate"].iloc[0]
 
 
-def _waits(episodes, phase):
-    """Each customer's time from the first purchase until the first arrival in a phase, as stays."""
-    firsts = episodes.drop_duplicates("customer_id").set_index("customer_id")
-    arrivals = episodes[episodes["next_phase"] == phase].drop_duplicates("customer_id").set_index("customer_id")["exit"]
-    last = episodes.drop_duplicates("customer_id", keep="last").set_index("customer_id")["exit"]
-    # Who is in the phase when first seen has no time of arrival.
-    firsts = firsts[firsts["phase"] != phase]
-    when = arrivals.reindex(firsts.index)
-    return pd.DataFrame(
-        {
-            "phase": "waiting",
-            "entry": firsts["entry"],
-            "exit": when.fillna(last),
-            "next_phase": when.notna().map({True: phase, False: None}),
-        }
+def _counted_waits(stays):
+    """Counted: each customer's time from the first purchase to the first arrival in stability and in decline, and the length of
+    its first decline; and the stays."""
+    import ibis
+
+    stays = stays.filter(stays.end > stays.start)
+    stability, decline = PHASES.index("stability"), PHASES.index("decline")
+    here, there = stays.phase, stays.next_phase.fill_null(-1)
+    # Least and greatest numbers only, which need little memory a customer. Of a customer's declines the first ends first, and if
+    # any has ended the first has. The first stay's phase comes along in the last two bits of its day.
+    before_all = 2**24  # days, so that the numbers are above 0
+    customers = stays.group_by("customer_id", "first").aggregate(
+        entry=stays.start.min(),
+        opening=((stays.start + before_all) * 4 + here).cast("int64").min(),
+        last=stays.end.max(),
+        stable=stays.end.min(where=there == stability),
+        silent=stays.end.min(where=there == decline),
+        declined=stays.start.min(where=here == decline),
+        back=stays.end.min(where=here == decline),
+        gone=there.max(where=here == decline),
+        stays=stays.count(),
     )
+    customers = customers.mutate(begins=customers.opening % 4)
+    # Four rows a customer, one for each kind of wait, rather than four looks at the customers.
+    rows = customers.mutate(kind=ibis.range(0, len(_WAITS)).unnest())
+    zero, first = rows.entry - rows.entry, rows["first"]
+    waits = [
+        (
+            rows.begins != phase,
+            rows.entry - first,
+            ibis.coalesce(rows[arrival], rows["last"]) - first,
+            rows[arrival].notnull(),
+        )
+        for phase, arrival in ((stability, "stable"), (decline, "silent"))
+    ]
+    waits.append((rows.declined.notnull(), zero, rows.back - rows.declined, rows.gone >= 0))
+    waits.append((ibis.literal(True), zero, zero, ibis.literal(False)))
+
+    def by_kind(part):
+        return ibis.cases(*((rows.kind == kind, wait[part]) for kind, wait in enumerate(waits)), else_=None)
+
+    rows = rows.select("kind", "stays", there=by_kind(0), entry=by_kind(1), exit=by_kind(2), left=by_kind(3))
+    rows = rows.filter(rows.there)
+    keys = ["kind", "entry", "exit", "left"]
+    number = (rows.kind == len(_WAITS) - 1).ifelse(rows.stays, 1)
+    return rows.group_by(*keys).aggregate(stays=number.sum().cast("int64")).order_by(*keys)
 
 
 def plot_episodes(episodes, customers=None, purchases=None, ax=None):
@@ -464,7 +578,9 @@ def phase_colours(phases):
     return [colour or next(others) for colour in own]
 
 
-def _stays(log, rule, observed_from, observed_until, since, also, customer, date):
+def _stays(
+    log, rule, observed_from=None, observed_until=None, since=None, also=(), customer="customer_id", date="date"
+):
     """Stays as whole days since 1970: customer_id, first, phase (0 to 3), begun, start, end, next_phase, further columns."""
     import ibis
 

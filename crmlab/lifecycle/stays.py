@@ -194,6 +194,21 @@ class Sample:
         return distinct_histories(code, len(kinds[0]), self.customer, self.weight)
 
     @cached_property
+    def distinct(self):
+        """The same sample with one customer for each history, weighted by how many have it; and these weights."""
+        table, count = self.histories
+        kinds, rows = self.kinds, table.indices
+        owner = np.repeat(np.arange(len(count)), np.diff(table.indptr))
+        return Sample(self.phases, self.grid, *(v[rows] for v in kinds), count[owner], owner), count
+
+    def reweighted(self, count):
+        """The customers with other weights, one a customer; those of weight 0 are left out."""
+        weight = count[self.customer]
+        rows = weight > 0
+        pieces = (v[rows] for v in (self.origin, self.target, self.begin, self.end))
+        return Sample(self.phases, self.grid, *pieces, weight[rows].astype(float), _runs(self.customer[rows]))
+
+    @cached_property
     def _marks(self):
         """See `marks`; which of them stand in the histories, customer after customer; where each customer's begin."""
         k, length, rows = self._size + 1, len(self.grid), len(self.origin)

@@ -35,7 +35,8 @@ def fit_time_in_phase(episodes, phase, groups=None, clock="forward", visits="all
     Parameters
     ----------
     episodes : pandas.DataFrame
-        One row a stay, as `phase_episodes` returns it: ``phase``, ``entry``, ``exit``, ``next_phase`` (missing: censored).
+        One row a stay, as `phase_episodes` returns it: ``phase``, ``entry``, ``exit``, ``next_phase`` (missing: censored). Or its
+        counts, with ``stays`` in place of the customers (``phase_episodes(..., counted=True)``).
     phase : str
         Which phase.
     groups : str, optional
@@ -305,6 +306,25 @@ class TimeInPhase:
         ax.legend(title=self.group)
         return ax
 
+    def refit(self, rng):
+        """The curve of as many customers, drawn from these with replacement: one replicate of `crmlab.resampling.bootstrap`.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        TimeInPhase
+
+        Raises
+        ------
+        ValueError
+            If customers have several stays in the phase: these belong together and are not drawn apart.
+        """
+        counts = _redrawn(self, rng)
+        return TimeInPhase(self.phase, self.group, self.unit, self.nobs, self.customers, counts)
+
     def _groups(self):
         return list(_groups(self.counts, self.group))
 
@@ -365,11 +385,11 @@ def fit_duration(episodes, phase, model="weibull", clock="forward", visits="all"
     """
     one_of("model", model, _MODELS)
     one_of("visits", visits, ("all", "first"))
-    counts, _ = _duration_counts(episodes, phase, None, clock, visits)
-    return _fit_duration(counts, phase, model, episodes.attrs.get("unit", "time unit"))
+    counts, customers = _duration_counts(episodes, phase, None, clock, visits)
+    return _fit_duration(counts, phase, model, episodes.attrs.get("unit", "time unit"), customers)
 
 
-def _fit_duration(counts, phase, model, unit):
+def _fit_duration(counts, phase, model, unit, customers=None):
     if not counts["left"].any():
         raise ValueError(f"no stay in {phase!r} was seen to end: how long they last cannot be told.")
     import lifelines  # here, since it takes a second to import
@@ -401,6 +421,7 @@ def _fit_duration(counts, phase, model, unit):
         phase=phase,
         unit=unit,
         counts=counts,
+        customers=customers,
     )
 
 
@@ -415,12 +436,19 @@ class DurationFit(LikelihoodResult):
     model, phase, unit : str
     counts : pandas.DataFrame
         What was fitted.
+    customers : int or None
+        Customers who made the stays, where that is known.
     """
 
     model: str = ""
     phase: str = ""
     unit: str = ""
     counts: pd.DataFrame = field(repr=False, default=None)
+    customers: int | None = None
+
+    def refit(self, rng):
+        """The same model fitted to as many customers, drawn from these with replacement; see `TimeInPhase.refit`."""
+        return _fit_duration(_redrawn(self, rng), self.phase, self.model, self.unit, self.customers)
 
     def summary(self, level=0.95):
         """Estimates with intervals; see `LikelihoodResult.summary`. A mean of logarithms (mu) may be negative: its own is symmetric."""
@@ -565,6 +593,18 @@ def compare_durations(episodes, phase, models=tuple(_MODELS), clock="forward", v
     return table
 
 
+def _redrawn(fit, rng):
+    """Counts of as many customers, drawn with replacement; refused where a customer has several stays."""
+    if fit.customers is None or fit.customers != fit.nobs:
+        raise ValueError(
+            f"the bootstrap draws customers, and these counts of stays in {fit.phase!r} do not say whose belong together. Fix: visits='first', "
+            "or fit_multistate(episodes, clock='reset'), which keeps each customer's history."
+        )
+    stays = fit.counts["stays"].to_numpy(float)
+    drawn = rng.multinomial(round(stays.sum()), stays / stays.sum())
+    return fit.counts.assign(stays=drawn)[drawn > 0].reset_index(drop=True)
+
+
 def _log_survival(model, params, times):
     with np.errstate(divide="ignore"):
         if model == "lognormal":
@@ -585,7 +625,7 @@ def _duration_counts(episodes, phase, by, clock, visits):
         "exit",
         "next_phase",
         *([by] if by else []),
-        *(["customer_id"] if visits == "first" else []),
+        *(["customer_id"] if visits == "first" and "first_visit" not in episodes else []),
     ]
     lacking = [name for name in needed if name not in episodes]
     if lacking:
@@ -601,8 +641,12 @@ def _duration_counts(episodes, phase, by, clock, visits):
     if stays.empty:
         there = ", ".join(repr(str(name)) for name in episodes["phase"].dropna().unique()[:8])
         raise ValueError(f"nobody was in the phase {phase!r}; there are: {there}.")
-    if visits == "first":
+    if visits == "first" and "customer_id" in stays:
         stays = stays.drop_duplicates("customer_id")
+    elif visits == "first":
+        stays = stays[stays["first_visit"]]
+        if stays.empty:
+            raise ValueError(f"these counts hold no first visit to {phase!r}.")
     entry, leaving = (pd.to_numeric(stays[name]).to_numpy(float) for name in ("entry", "exit"))
     _refuse(
         stays,
@@ -622,8 +666,12 @@ def _duration_counts(episodes, phase, by, clock, visits):
         entry, leaving = np.zeros(len(stays)), np.round(leaving - entry, 9)
     keys = {by: stays[by].array} if by else {}  # a categorical keeps its order
     table = pd.DataFrame({**keys, "entry": entry, "exit": leaving, "left": stays["next_phase"].notna().to_numpy()})
-    counts = table.groupby([*keys, "entry", "exit", "left"], observed=True).size().rename("stays").reset_index()
-    return counts, int(stays["customer_id"].nunique()) if "customer_id" in stays else None
+    # Equal stays that were counted where the log lies, or one row each.
+    table["stays"] = stays["stays"].to_numpy() if "customer_id" not in stays and "stays" in stays else 1
+    counts = table.groupby([*keys, "entry", "exit", "left"], observed=True)["stays"].sum().reset_index()
+    if "customer_id" in stays:
+        return counts, int(stays["customer_id"].nunique())
+    return counts, int(counts["stays"].sum()) if visits == "first" else None
 
 
 def _refuse(stays, wrong, what, fix):

@@ -100,7 +100,10 @@ def repeat_share(
             f"group= is a column of customers' groups, such as a grade; {group!r} has another use in the log."
         )
     checked = tables.transactions(log, customer, date, amount=None, also=group)
-    cases = counting.repeat_counts(checked, at_least, count_first, group).to_pandas()
+    definition = {"at_least": int(at_least), "count_first": bool(count_first), "group": group}
+    cases = counting.fetch(
+        checked, "repeats", lambda: counting.repeat_counts(checked, at_least, count_first, group), definition
+    )
     if group and isinstance(log, pd.DataFrame):
         # A categorical keeps its order.
         cases[["group", "group_after"]] = cases[["group", "group_after"]].astype(log[group].dtype)
@@ -200,7 +203,7 @@ def cohort_triangle(log, period="month", customer="customer_id", date="date"):
     """
     one_of("period", period, PERIODS)
     checked = tables.transactions(log, customer, date, amount=None)
-    counts = counting.cohort_triangle(checked, period).to_pandas()
+    counts = counting.fetch(checked, "cohorts", lambda: counting.cohort_triangle(checked, period), {"period": period})
     age = f"age_{period}s"
     cohorts = pd.PeriodIndex(pd.to_datetime(counts["cohort"]), freq=PERIODS[period])
     counts = counts.assign(cohort=cohorts)
@@ -339,9 +342,8 @@ def compare_definitions(
     normal_quantile(level)  # refuses a level that is none
     checked = tables.transactions(log, customer, date, amount=None)
     dates = checked.table.date
-    first, last = (
-        pd.Timestamp(day) for day in checked.table.aggregate(a=dates.min(), b=dates.max()).to_pandas().iloc[0]
-    )
+    ends = counting.fetch(checked, "ends", lambda: checked.table.aggregate(first=dates.min(), last=dates.max()))
+    first, last = (pd.Timestamp(day) for day in ends.iloc[0])
     begin, end = (day.to_period(PERIODS[period]) for day in (first, last))
     if last.normalize() < end.end_time.normalize():
         end -= 1  # the log stops within its last period
@@ -371,9 +373,8 @@ def compare_definitions(
     def days(start, stop):
         return start.start_time, stop.end_time.normalize()
 
-    cases = counting.window_counts(
-        checked,
-        bought={
+    windows = {
+        "bought": {
             "now": days(at, at),
             "before": days(at - 1, at - 1),
             "later": (at.start_time, last),
@@ -381,10 +382,15 @@ def compare_definitions(
             "earlier": days(at - 2 * window + 1, at - window),
             "ever": (first, at.end_time.normalize()),
         },
-        began={"cohort": days(cohort, cohort)},
-        repeated={"often_now": days(at, at), "often": (first, at.end_time.normalize())},
-        at_least=at_least,
-    ).to_pandas()
+        "began": {"cohort": days(cohort, cohort)},
+        "repeated": {"often_now": days(at, at), "often": (first, at.end_time.normalize())},
+    }
+    cases = counting.fetch(
+        checked,
+        "windows",
+        lambda: counting.window_counts(checked, **windows, at_least=at_least),
+        {"period": period, "at": str(at), "cohort": str(cohort), "window": int(window), "at_least": int(at_least)},
+    )
     several = f"{window} {period}s" if window > 1 else period
     times = f"{at_least} repeat purchase{'s' * (at_least > 1)} or more"
     asked = [

@@ -148,7 +148,11 @@ def fit_sbg(alive, size=None):
     8       0.460  0.428  0.493
     12      0.378  0.341  0.417
     """
-    survivors = read(alive, size)
+    return _fit_sbg(read(alive, size))
+
+
+def _fit_sbg(survivors, near=None):
+    """The fit to counts; `near` are the coordinates of a fit to data that are nearly the same, from which to start."""
     renewals = survivors.renewals
     if renewals["lost"].sum() == 0:
         raise ValueError(
@@ -163,7 +167,7 @@ def fit_sbg(alive, size=None):
             "alive= covers one renewal: two parameters need at least two (three numbers). fit_geometric needs one."
         )
     counts = Counts.of(renewals)
-    theta, phi, loglik, converged, boundary = _maximise_sbg(counts, survivors.customers)
+    theta, phi, loglik, converged, boundary = _maximise_sbg(counts, survivors.customers, near)
     if boundary:
         warn_boundary(boundary)
     with np.errstate(divide="ignore"):
@@ -270,6 +274,11 @@ class SBGFit(SurvivalFit):
     def _fit(cls, survivors):
         return fit_sbg(survivors)
 
+    def refit(self, rng):
+        """Fit the same model to as many customers, drawn from these with replacement; see `GeometricFit.refit`."""
+        near = self.working if self.boundary is None else None
+        return _fit_sbg(self.survivors.resampled(rng), near)
+
     @staticmethod
     def _log_survival(working, t):
         return log_beta_survival(working, t)
@@ -348,7 +357,7 @@ def _sbg_derivatives(theta, phi, counts):
     return gradient, hessian
 
 
-def _maximise_sbg(counts, scale):
+def _maximise_sbg(counts, scale, near=None):
     """Maximum in (theta, phi), the two edges of phi looked at apart: theta, phi, log-likelihood, converged, boundary."""
     total_lost, total_at_risk = counts.lost.sum(), (counts.lost + counts.kept).sum()
     first = counts.lost[0] / (counts.lost[0] + counts.kept[0])
@@ -363,6 +372,15 @@ def _maximise_sbg(counts, scale):
         return -_sbg_loglik(theta, phi, counts) / scale
 
     def chain(x):
+        # The optimiser asks for the gradient and the curvature of one point by separate calls.
+        if "x" in known and (known["x"] == x).all():
+            return known["value"]
+        known["x"], known["value"] = np.array(x), slopes(x)
+        return known["value"]
+
+    known = {}
+
+    def slopes(x):
         theta, phi = special.expit(x[0]), np.exp(x[1])
         gradient, hessian = _sbg_derivatives(theta, phi, counts)
         step = np.array([theta * (1 - theta), phi])
@@ -371,6 +389,7 @@ def _maximise_sbg(counts, scale):
 
     churn = total_lost / total_at_risk
     starts = [(special.logit(np.clip(first, churn, 0.99)), np.log(phi)) for phi in (0.01, 0.1, 1.0)]
+    starts = starts if near is None else [near]
     found = [
         optimize.minimize(
             objective,
