@@ -85,7 +85,9 @@ def fit_classes(scores, classes, items=None, kind="continuous", starts=10, seed=
     _whole("classes", classes)
     _whole("starts", starts)
     if missing := [name for name in items if name not in scores]:
-        raise ValueError(f"no column is named {', '.join(map(repr, missing[:3]))}; there are: {', '.join(map(str, scores.columns))}.")
+        raise ValueError(
+            f"no column is named {', '.join(map(repr, missing[:3]))}; there are: {', '.join(map(str, scores.columns))}."
+        )
     if len(scores) <= classes:
         raise ValueError(f"{classes} classes take more customers than that; there are {len(scores)}.")
     for name in items:
@@ -94,11 +96,17 @@ def fit_classes(scores, classes, items=None, kind="continuous", starts=10, seed=
             raise ValueError(f"column {name!r} holds {column.dtype} values, not numbers.")
         if column.isna().any():
             who = ", ".join(map(str, scores.index[column.isna()][:3]))
-            raise ValueError(f"column {name!r}: {column.isna().sum()} of {len(scores)} customers have no score ({who}). Fix: leave them out, and say how many.")
+            raise ValueError(
+                f"column {name!r}: {column.isna().sum()} of {len(scores)} customers have no score ({who}). Fix: leave them out, and say how many."
+            )
         if column.nunique() == 1:
-            raise ValueError(f"column {name!r} is {column.iloc[0]:g} for all {len(scores)} customers: it tells no class from another. Leave it out.")
+            raise ValueError(
+                f"column {name!r} is {column.iloc[0]:g} for all {len(scores)} customers: it tells no class from another. Leave it out."
+            )
         if kind == "binary" and not column.isin([0, 1]).all():
-            raise ValueError(f"column {name!r} has answers other than 0 and 1 ({', '.join(map(str, column[~column.isin([0, 1])].unique()[:3]))}): take kind='continuous'.")
+            raise ValueError(
+                f"column {name!r} has answers other than 0 and 1 ({', '.join(map(str, column[~column.isin([0, 1])].unique()[:3]))}): take kind='continuous'."
+            )
     x = scores[items].to_numpy(dtype=float)
     cells, member, count = np.unique(x, axis=0, return_inverse=True, return_counts=True)
     model, ends = _stepmix(cells, count, classes, kind, starts, seed)
@@ -117,7 +125,10 @@ def fit_classes(scores, classes, items=None, kind="continuous", starts=10, seed=
         except np.linalg.LinAlgError:
             boundary = "the information is singular: the classes are not identified. Take fewer."
     if boundary is None and (np.diag(cov) <= 0).any():
-        boundary, cov = "the information is singular: the classes are not identified. Take fewer.", np.full_like(cov, np.nan)
+        boundary, cov = (
+            "the information is singular: the classes are not identified. Take fewer.",
+            np.full_like(cov, np.nan),
+        )
     if boundary is not None:
         warn_boundary(f"latent classes: {boundary}")
     posterior = np.exp(log_joint - special.logsumexp(log_joint, axis=1, keepdims=True))[member.ravel()]
@@ -158,7 +169,9 @@ def _stepmix(cells, count, classes, kind, starts, seed):
     }
 
     def run(start, tolerance):
-        model = StepMix(classes, **how[kind], abs_tol=tolerance, max_iter=5000, random_state=seed + start, progress_bar=0)
+        model = StepMix(
+            classes, **how[kind], abs_tol=tolerance, max_iter=5000, random_state=seed + start, progress_bar=0
+        )
         return model.fit(cells if kind == "continuous" else cells.astype(int), sample_weight=count)
 
     with warnings.catch_warnings():
@@ -290,7 +303,11 @@ class LatentClasses(LikelihoodResult):
     @property
     def modal(self):
         """The likeliest class of every customer. What follows from it is biased by those it puts into the wrong class: `bch_weights`."""
-        return pd.Series(pd.Categorical.from_codes(self._posterior.argmax(axis=1), list(self.labels)), self._scores.index, name="class")
+        return pd.Series(
+            pd.Categorical.from_codes(self._posterior.argmax(axis=1), list(self.labels)),
+            self._scores.index,
+            name="class",
+        )
 
     @property
     def entropy(self):
@@ -328,7 +345,9 @@ class LatentClasses(LikelihoodResult):
         """
         both = _aligned(reference, self.modal)[0]
         names = list(dict.fromkeys(both.dropna())) if names is None else list(names)
-        hit = np.array([[self._posterior[(both == name).to_numpy(), k].sum() for name in names] for k in range(len(self.labels))])
+        hit = np.array(
+            [[self._posterior[(both == name).to_numpy(), k].sum() for name in names] for k in range(len(self.labels))]
+        )
         rows, columns = optimize.linear_sum_assignment(-hit)
         labels = list(self.labels)
         for k, j in zip(rows, columns):
@@ -452,18 +471,22 @@ def select_classes(scores, most=8, items=None, kind="continuous", starts=5, seed
 def _aligned(a, b):
     for name, values in (("first", a), ("second", b)):
         if not isinstance(values, pd.Series):
-            raise TypeError(f"the {name} grouping is a pandas Series, indexed by customer; got {type(values).__name__}.")
+            raise TypeError(
+                f"the {name} grouping is a pandas Series, indexed by customer; got {type(values).__name__}."
+            )
         if values.isna().any():
             raise ValueError(f"the {name} grouping is missing for {values.isna().sum()} of {len(values)} customers.")
     if a.index.has_duplicates or len(a) != len(b) or set(a.index) != set(b.index):
         odd = a.index.symmetric_difference(b.index)
-        raise ValueError(f"both groupings are of the same customers, each once; {len(odd)} are in one only ({', '.join(map(str, odd[:3]))}).")
+        raise ValueError(
+            f"both groupings are of the same customers, each once; {len(odd)} are in one only ({', '.join(map(str, odd[:3]))})."
+        )
     return a.reindex(b.index).astype(str), b.astype(str)
 
 
 def _adjusted_rand(table):
     """Of a table of two groupings, or of a stack of them."""
-    pairs = lambda n: (n * (n - 1) / 2)  # noqa: E731
+    pairs = lambda n: n * (n - 1) / 2  # noqa: E731
     both, rows, columns = pairs(table).sum((-1, -2)), pairs(table.sum(-1)).sum(-1), pairs(table.sum(-2)).sum(-1)
     chance = rows * columns / pairs(table.sum((-1, -2)))
     most = (rows + columns) / 2
@@ -571,7 +594,9 @@ class Agreement:
         ax.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         for i, row in enumerate(self.table.to_numpy()):
             for j, customers in enumerate(row):
-                ax.text(j, i, f"{customers:,}", ha="center", va="center", color="white" if share[i, j] > 0.5 else "black")
+                ax.text(
+                    j, i, f"{customers:,}", ha="center", va="center", color="white" if share[i, j] > 0.5 else "black"
+                )
         ax.set_xticks(range(self.table.shape[1]), self.table.columns)
         ax.set_yticks(range(self.table.shape[0]), self.table.index)
         ax.grid(False)
@@ -633,10 +658,14 @@ def bch_weights(posterior, assignment="modal"):
     assigned = np.eye(p.shape[1])[p.argmax(axis=1)] if assignment == "modal" else p
     empty = assigned.sum(axis=0) == 0
     if empty.any():
-        raise ValueError(f"nobody is assigned to {', '.join(map(str, posterior.columns[empty][:3]))}: its weights do not exist. Take fewer classes, or assignment='proportional'.")
+        raise ValueError(
+            f"nobody is assigned to {', '.join(map(str, posterior.columns[empty][:3]))}: its weights do not exist. Take fewer classes, or assignment='proportional'."
+        )
     classification = (p.T @ assigned) / p.sum(axis=0)[:, None]
     if np.linalg.cond(classification) > 1e6:
-        raise ValueError("the classes cannot be told apart by the answers: the correction does not exist. Take fewer classes.")
+        raise ValueError(
+            "the classes cannot be told apart by the answers: the correction does not exist. Take fewer classes."
+        )
     weights = pd.DataFrame(assigned @ np.linalg.inv(classification), posterior.index, posterior.columns)
     weights.attrs["classification"] = classification
     return weights
@@ -691,7 +720,9 @@ def fit_membership(classes, formula, data, base=None):
     one_of("base", base, labels)
     lacking = classes._scores.index.difference(data.index)
     if len(lacking) or data.index.has_duplicates:
-        raise ValueError(f"data= has one row for each customer of the classes, under the same index; {len(lacking)} are missing ({', '.join(map(str, lacking[:3]))}).")
+        raise ValueError(
+            f"data= has one row for each customer of the classes, under the same index; {len(lacking)} are missing ({', '.join(map(str, lacking[:3]))})."
+        )
     rows = data.loc[classes._scores.index]
     try:
         parsed = formulaic.Formula(formula)
@@ -701,7 +732,9 @@ def fit_membership(classes, formula, data, base=None):
         if name not in rows:
             raise ValueError(f"no column is named {name!r}; there are: {', '.join(map(str, rows.columns))}.")
         if rows[name].isna().any():
-            raise ValueError(f"column {name!r} is missing for {rows[name].isna().sum()} of {len(rows)} customers. Fix: leave them out of the classes too.")
+            raise ValueError(
+                f"column {name!r} is missing for {rows[name].isna().sum()} of {len(rows)} customers. Fix: leave them out of the classes too."
+            )
     matrix = parsed.get_model_matrix(rows, output="pandas")
     z, p = matrix.to_numpy(dtype=float), classes._posterior
     if np.linalg.matrix_rank(z) < z.shape[1]:
@@ -722,18 +755,42 @@ def fit_membership(classes, formula, data, base=None):
         return np.log(total).sum(), scores
 
     start = np.zeros(len(others) * z.shape[1])
-    done = optimize.minimize(lambda b: -parts(b)[0], start, jac=lambda b: -parts(b)[1].sum(axis=0), method="BFGS", options={"gtol": 1e-6 * len(z), "maxiter": 2000})
+    done = optimize.minimize(
+        lambda b: -parts(b)[0],
+        start,
+        jac=lambda b: -parts(b)[1].sum(axis=0),
+        method="BFGS",
+        options={"gtol": 1e-6 * len(z), "maxiter": 2000},
+    )
     loglik, scores = parts(done.x)
     names = [f"{labels[k]}: {column}" for k in others for column in matrix.columns]
     step = 1e-5
-    hessian = np.array([(parts(done.x + step * e)[1].sum(0) - parts(done.x - step * e)[1].sum(0)) / (2 * step) for e in np.eye(len(done.x))])
+    hessian = np.array(
+        [
+            (parts(done.x + step * e)[1].sum(0) - parts(done.x - step * e)[1].sum(0)) / (2 * step)
+            for e in np.eye(len(done.x))
+        ]
+    )
     bread = np.linalg.inv(-(hessian + hessian.T) / 2)
     cov = bread @ (scores.T @ scores) @ bread
     converged = bool(np.abs(scores.sum(axis=0)).max() < 1e-3 * max(1, len(z) ** 0.5))
-    boundary = "an effect runs off to infinity: a class has hardly any customers with some value of the covariates." if np.abs(done.x).max() > 15 else None
+    boundary = (
+        "an effect runs off to infinity: a class has hardly any customers with some value of the covariates."
+        if np.abs(done.x).max() > 15
+        else None
+    )
     if boundary:
         warn_boundary(f"membership: {boundary}")
-    return Membership(pd.Series(done.x, names), pd.DataFrame(cov, names, names), float(loglik), float(len(z)), converged, boundary, base, formula)
+    return Membership(
+        pd.Series(done.x, names),
+        pd.DataFrame(cov, names, names),
+        float(loglik),
+        float(len(z)),
+        converged,
+        boundary,
+        base,
+        formula,
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -219,7 +219,11 @@ def repeat_measures(log, customer="customer_id", date="date", repeats=(1, 3), le
         hit = n[x >= k].sum()
         share = hit / total
         limits = proportion_confint(hit, total, alpha=1 - level, method="wilson")
-        rows["bought again" + (f" {k} times or more" if k > 1 else "")] = (share, np.sqrt(share * (1 - share) / total), *limits)
+        rows["bought again" + (f" {k} times or more" if k > 1 else "")] = (
+            share,
+            np.sqrt(share * (1 - share) / total),
+            *limits,
+        )
 
     def mean(values, weight):
         size = weight.sum()
@@ -234,7 +238,10 @@ def repeat_measures(log, customer="customer_id", date="date", repeats=(1, 3), le
     rows["weeks between purchases"] = mean(counts["recency_days"].to_numpy(dtype=float)[again] / 7 / x[again], n[again])
     columns = ["estimate", "std_error", "lower", "upper"]
     table = pd.DataFrame(list(rows.values()), pd.Index(list(rows), name="parameter"), columns)
-    table.attrs |= {"customers": int(total), "counts": {int(k): int(v) for k, v in counts.groupby("frequency")["customers"].sum().items()}}
+    table.attrs |= {
+        "customers": int(total),
+        "counts": {int(k): int(v) for k, v in counts.groupby("frequency")["customers"].sum().items()},
+    }
     return table
 
 
@@ -343,7 +350,11 @@ class Sequences:
         if not possible.sum():
             raise ValueError(f"all {len(rows)} customers have one purchase: there is nothing that could be repeated.")
         rate = rows["repeats"].sum() / possible.sum()
-        error = np.std((rows["repeats"] - rate * possible) / possible.mean(), ddof=1) / np.sqrt(len(rows)) if len(rows) > 1 else np.nan
+        error = (
+            np.std((rows["repeats"] - rate * possible) / possible.mean(), ddof=1) / np.sqrt(len(rows))
+            if len(rows) > 1
+            else np.nan
+        )
         top = pd.DataFrame(
             [{"estimate": rate, "std_error": error, "lower": rate - z * error, "upper": rate + z * error}],
             pd.Index(["repeat rate"], name="parameter"),
@@ -421,12 +432,16 @@ def attitude_scales(answers, items, scale=(1, 7), reverse=(), customer="customer
     items = {name: [columns] if isinstance(columns, str) else list(columns) for name, columns in dict(items).items()}
     columns = [column for of in items.values() for column in of]
     if missing := [name for name in [customer, *columns, *reverse] if name not in answers]:
-        raise ValueError(f"no column is named {', '.join(map(repr, missing[:3]))}; there are: {', '.join(map(str, answers.columns))}.")
+        raise ValueError(
+            f"no column is named {', '.join(map(repr, missing[:3]))}; there are: {', '.join(map(str, answers.columns))}."
+        )
     if not len(answers):
         raise ValueError("the table of answers has no rows.")
     ids = answers[customer]
     if (twice := ids[ids.duplicated()]).size:
-        raise ValueError(f"column {customer!r}: {len(twice)} rows repeat a customer ({', '.join(map(str, twice.unique()[:3]))}). Fix: one row a customer.")
+        raise ValueError(
+            f"column {customer!r}: {len(twice)} rows repeat a customer ({', '.join(map(str, twice.unique()[:3]))}). Fix: one row a customer."
+        )
     low, high = scale
     for name in columns:
         column = answers[name]
@@ -434,18 +449,26 @@ def attitude_scales(answers, items, scale=(1, 7), reverse=(), customer="customer
             raise ValueError(f"column {name!r} holds {column.dtype} values, not numbers from {low} to {high}.")
         for bad, what, fix in (
             (column.isna(), "missing", "leave these customers out, and say how many they were"),
-            (~column.between(low, high), "outside the scale", f"answers run from {low} to {high}; correct them, or say another scale="),
+            (
+                ~column.between(low, high),
+                "outside the scale",
+                f"answers run from {low} to {high}; correct them, or say another scale=",
+            ),
         ):
             if bad.any():
                 rows = ", ".join(map(str, ids[bad].iloc[:3]))
-                raise ValueError(f"column {name!r}: {bad.sum()} of {len(answers)} answers are {what} ({customer}: {rows}). Fix: {fix}.")
+                raise ValueError(
+                    f"column {name!r}: {bad.sum()} of {len(answers)} answers are {what} ({customer}: {rows}). Fix: {fix}."
+                )
     turned = answers[columns].astype(float).copy()
     turned[list(reverse)] = low + high - turned[list(reverse)]
     scores, rows, spread = {}, {}, {}
     for name, of in items.items():
         scores[name] = turned[of].mean(axis=1)
         if scores[name].nunique() == 1 and len(answers) > 1:
-            raise ValueError(f"scale {name!r} ({', '.join(of)}) has the same score for all {len(answers)} customers: it measures nothing. Leave it out.")
+            raise ValueError(
+                f"scale {name!r} ({', '.join(of)}) has the same score for all {len(answers)} customers: it measures nothing. Leave it out."
+            )
         spread[name] = turned[of].max(axis=1) - turned[of].min(axis=1)
         if len(of) > 1 and len(answers) > 2:
             rows[name] = reliability(turned, of, level=level).iloc[0].to_dict()
@@ -463,7 +486,11 @@ def attitude_scales(answers, items, scale=(1, 7), reverse=(), customer="customer
         },
         index,
     )
-    return Scales(pd.DataFrame(scores).set_axis(index), pd.DataFrame(rows).T.rename_axis("parameter").astype({"items": int}), flags)
+    return Scales(
+        pd.DataFrame(scores).set_axis(index),
+        pd.DataFrame(rows).T.rename_axis("parameter").astype({"items": int}),
+        flags,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -573,7 +600,9 @@ def dick_basu(attitude, patronage, attitude_cut, patronage_cut):
         raise ValueError(
             f"attitude= and patronage= are about the same customers, each once; {len(odd)} are in one only ({', '.join(map(str, odd[:3]))})."
         )
-    table = pd.DataFrame({"attitude": attitude, "patronage": patronage.reindex(attitude.index)}).rename_axis("customer_id")
+    table = pd.DataFrame({"attitude": attitude, "patronage": patronage.reindex(attitude.index)}).rename_axis(
+        "customer_id"
+    )
     return DickBasu(table, float(attitude_cut), float(patronage_cut))
 
 
@@ -658,4 +687,3 @@ class DickBasu:
         for handle in legend.legend_handles:
             handle.set(alpha=1, markersize=8)
         return ax
-

@@ -75,18 +75,26 @@ def typology(scores, rules=None):
         raise ValueError("'none' is the type of those whom no rule fits: it has no rule of its own.")
     for column in dict.fromkeys(column for conditions in parsed.values() for column, _, _ in conditions):
         if column not in scores:
-            raise ValueError(f"a rule needs the column {column!r}, which is not there; there are: {', '.join(map(str, scores.columns))}.")
+            raise ValueError(
+                f"a rule needs the column {column!r}, which is not there; there are: {', '.join(map(str, scores.columns))}."
+            )
         values = scores[column]
         if not pd.api.types.is_numeric_dtype(values):
             raise ValueError(f"column {column!r} holds {values.dtype} values, not numbers.")
         if values.isna().any():
             who = ", ".join(map(str, scores.index[values.isna()][:3]))
-            raise ValueError(f"column {column!r}: {values.isna().sum()} of {len(scores)} customers have no score ({who}). Fix: leave them out, and say how many.")
+            raise ValueError(
+                f"column {column!r}: {values.isna().sum()} of {len(scores)} customers have no score ({who}). Fix: leave them out, and say how many."
+            )
         if values.nunique() == 1 and len(scores) > 1:
-            raise ValueError(f"column {column!r} is {values.iloc[0]:g} for all {len(scores)} customers: a rule on it tells nobody apart.")
+            raise ValueError(
+                f"column {column!r} is {values.iloc[0]:g} for all {len(scores)} customers: a rule on it tells nobody apart."
+            )
     if scores.index.has_duplicates:
         twice = scores.index[scores.index.duplicated()]
-        raise ValueError(f"{len(twice)} rows repeat a customer ({', '.join(map(str, twice.unique()[:3]))}). Fix: one row a customer.")
+        raise ValueError(
+            f"{len(twice)} rows repeat a customer ({', '.join(map(str, twice.unique()[:3]))}). Fix: one row a customer."
+        )
     return Typology(scores, parsed)
 
 
@@ -205,7 +213,9 @@ class Typology:
         several = rows[rows["also"] != ""]["type"].value_counts(sort=False) / len(rows)
         names = list(self.types)
         ax.bar(names, clear[names], label="one rule fits, or none")
-        ax.bar(names, several[names], bottom=clear[names].to_numpy(), hatch="//", edgecolor="white", label="several fit")
+        ax.bar(
+            names, several[names], bottom=clear[names].to_numpy(), hatch="//", edgecolor="white", label="several fit"
+        )
         ax.yaxis.set_major_formatter(style.PERCENT)
         ax.set(xlabel="type of loyalty, by rule", ylabel="share of customers")
         ax.legend()

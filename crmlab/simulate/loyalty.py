@@ -74,10 +74,7 @@ class LoyaltyPanel:
 
     def items(self):
         """The items of each scale: a dict of lists of column names."""
-        return {
-            scale: [f"{scale}_{i}" for i in range(1, LOYALTY["items"] + 1)]
-            for scale in LOYALTY["scales"]
-        }
+        return {scale: [f"{scale}_{i}" for i in range(1, LOYALTY["items"] + 1)] for scale in LOYALTY["scales"]}
 
     def __repr__(self):
         return f"LoyaltyPanel of {len(self.customers):,} generated customers and {len(self.purchases):,} purchases"
@@ -133,7 +130,9 @@ def loyalty_panel(customers=2000, weeks=40, follow=24, error_sd=None, seed=None)
 
     # What they answer.
     error = truth["error_sd"] if error_sd is None else error_sd
-    stands = np.array(truth["means"])[kind] + truth["between_sd"] * rng.standard_normal((customers, len(truth["scales"])))
+    stands = np.array(truth["means"])[kind] + truth["between_sd"] * rng.standard_normal(
+        (customers, len(truth["scales"]))
+    )
     items = stands[:, :, None] + error * rng.standard_normal((*stands.shape, truth["items"]))
     items = np.clip(np.rint(items), 1, 7).astype(int)
     columns = [f"{scale}_{i}" for scale in truth["scales"] for i in range(1, truth["items"] + 1)]
@@ -159,7 +158,13 @@ def loyalty_panel(customers=2000, weeks=40, follow=24, error_sd=None, seed=None)
         day = rng.integers(0, 7, customers)
         if week >= before:
             who = np.flatnonzero(buys)
-            rows = {"customer": who, "week": week - before, "day": day[who], "supplier": where[who], "amount": basket[who]}
+            rows = {
+                "customer": who,
+                "week": week - before,
+                "day": day[who],
+                "supplier": where[who],
+                "amount": basket[who],
+            }
             log.append(pd.DataFrame(rows))
     log = pd.concat(log, ignore_index=True).sort_values(["customer", "week"], ignore_index=True)
     purchases = pd.DataFrame(
@@ -247,7 +252,9 @@ def loyalty_posterior(answers, error_sd=None):
     return pd.DataFrame(posterior, pd.Index(answers["customer_id"], name="customer_id"), list(truth["types"]))
 
 
-def brand_choices(customers=200, purchases=15, state=0.0, taste="normal", taste_sd=1.2, price=-1.0, promotion=0.5, seed=None):
+def brand_choices(
+    customers=200, purchases=15, state=0.0, taste="normal", taste_sd=1.2, price=-1.0, promotion=0.5, seed=None
+):
     r"""Brand choices of households with tastes of their own and, if asked for, a habit: one row a brand of a purchase.
 
     Four brands; the utility of brand :math:`j` for household :math:`i` is
