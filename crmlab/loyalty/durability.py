@@ -334,6 +334,21 @@ class Durability:
                 rows[(shock, name)] = (value, error, value - z * error, value + z * error)
         return self._table(rows)
 
+    def mean_time(self, horizon, level=0.95):
+        """Mean time with the firm within a horizon (the restricted mean), by shock and type, with intervals.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by shock and type: ``estimate``, ``std_error``, ``lower``, ``upper``, in the unit of the times.
+        """
+        horizon, z, rows = self._check(horizon)[0], normal_quantile(level), {}
+        for key, curve in self._curves.items():
+            mean, influence = curve.restricted(horizon)
+            error = np.sqrt(np.sum(influence**2))
+            rows[key] = (mean, error, mean - z * error, mean + z * error)
+        return self._table(rows)
+
     def value_at_risk(self, margin, horizon, customers=None, level=0.95):
         r"""The margin that a shock takes within a horizon, by type, if all customers met it.
 

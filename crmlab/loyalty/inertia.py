@@ -248,14 +248,11 @@ def fit_brand_choice(
         )
     model = _Likelihood(panel, classes, state)
     rng = np.random.default_rng(seed)
-    best, ends = None, []
-    for _ in range(starts if classes > 1 else 1):
-        begin = model.begin(rng) * model.scale
-        done = optimize.minimize(
-            model.scaled, begin, jac=True, method="L-BFGS-B", options={"maxiter": 2000, "maxfun": 4000, "ftol": 1e-10}
-        )
-        ends.append(-done.fun)
-        best = done if best is None or done.fun < best.fun else best
+    # All starts go part of the way, the best of them on to the end.
+    tries = starts if classes > 1 else 1
+    runs = [model.climb(model.begin(rng) * model.scale, 1e-6) for _ in range(tries)]
+    best = model.climb(min(runs, key=lambda run: run.fun).x, 1e-10)
+    ends = [-run.fun for run in runs]
     params, hessian, gradient = model.polish(best.x / model.scale)
     params, hessian = model.ordered(params, hessian)
     loglik, scores = model.parts(params)
@@ -290,7 +287,7 @@ def fit_brand_choice(
         brands=tuple(map(str, panel.brands)),
         purchases=len(panel.y),
         left_out=panel.once,
-        reached=int(np.sum(np.array(ends) > max(ends) - 0.1)),
+        reached=int(np.sum(np.array(ends) > max(ends) - 1)),
         starts=len(ends),
         _model=model,
     )
@@ -375,6 +372,11 @@ class _Likelihood:
         loglik, scores = self.parts(params)
         return -loglik.sum() + 0.5 * params @ (self.wide * params), -scores.sum(axis=0) + self.wide * params
 
+    def climb(self, begin, tolerance):
+        """From a start, in scaled parameters, to where a step gains less than this share of the log-likelihood."""
+        options = {"maxiter": 2000, "maxfun": 4000, "ftol": tolerance}
+        return optimize.minimize(self.scaled, begin, jac=True, method="L-BFGS-B", options=options)
+
     def scaled(self, params):
         """`value`, with attributes in units of their own spread."""
         value, gradient = self.value(params / self.scale)
@@ -444,7 +446,7 @@ class BrandChoice(LikelihoodResult):
     left_out : int
         Customers with one purchase, who say nothing of repeats.
     reached, starts : int
-        How many starts ended at the best maximum, and of how many.
+        How many starts came within 1 of the best log-likelihood, and of how many.
     """
 
     classes: int = 1

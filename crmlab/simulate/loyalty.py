@@ -37,7 +37,7 @@ LOYALTY = {
     "state": (0.0, 0.2, 0.0, 1.8, 0.3, 0.0),
     "taste_sd": 0.6,  # of customers of one type, for ours and for east
     "buys_in_a_week": 0.5,
-    "amount": 10.0,  # mean basket at the regular price, in euros
+    "amount": 40.0,  # mean basket at the regular price, in euros
     # Hazard of leaving a month without a shock, and what a shock multiplies it by.
     "hazard": (0.010, 0.010, 0.030, 0.020, 0.012, 0.080),
     "shocks": {
