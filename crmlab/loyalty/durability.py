@@ -173,6 +173,8 @@ class _Curve:
         self.survivor = np.cumprod(1 - self.step)
         self.rise = max(0.0, float((self.survivor - np.minimum.accumulate(self.survivor)).max(initial=0.0)))
         self.last = times[weights != 0].max(initial=0.0)
+        # When the last has left, the curve is known for ever.
+        self.known = np.inf if len(self.survivor) and self.survivor[-1] <= 1e-12 else self.last
 
     def survival(self, t):
         k = np.searchsorted(self.at, t, side="right")
@@ -250,14 +252,20 @@ class Durability:
         """How far a curve rises above what it was before, at most: 0 with known types, above it where weights are negative."""
         return max(curve.rise for curve in self._curves.values())
 
+    @property
+    def followed(self):
+        """For how long every type was followed after every shock: later than that, not all are known."""
+        return min(curve.known for curve in self._curves.values())
+
     def _check(self, at):
         at = np.atleast_1d(np.asarray(at, dtype=float))
         if not (np.isfinite(at).all() and (at > 0).all()):
             raise ValueError(f"times are above 0, in {self.unit}; got {at.tolist()}.")
-        last = min(curve.last for curve in self._curves.values())
-        if at.max() > last:
+        if at.max() > self.followed:
+            short = min(self._curves, key=lambda key: self._curves[key].known)
             raise ValueError(
-                f"the {self.label} followed for the shortest time is followed for {last:g} {self.unit}; got {at.max():g}."
+                f"{short[1]!r} with {short[0]!r} was followed for {self.followed:g} {self.unit}, the shortest time; nothing is known of it "
+                f"at {at.max():g}. Take an earlier time, or leave that type out."
             )
         return at
 
@@ -290,7 +298,8 @@ class Durability:
 
     def summary(self, at=None, level=0.95):
         """As `survival`, at half of the time for which every type is followed, or at one time of yours."""
-        at = min(curve.last for curve in self._curves.values()) / 2 if at is None else at
+        if at is None:
+            at = min(self.followed, max(curve.last for curve in self._curves.values())) / 2
         return self.survival([at], level).droplevel(-1)
 
     def _against_control(self):

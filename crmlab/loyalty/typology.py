@@ -218,5 +218,6 @@ class Typology:
         )
         ax.yaxis.set_major_formatter(style.PERCENT)
         ax.set(xlabel="type of loyalty, by rule", ylabel="share of customers")
-        ax.legend()
+        ax.set_ylim(0, 1.2 * (clear + several).max())  # room for the legend
+        ax.legend(loc="upper right", ncols=2)
         return ax
