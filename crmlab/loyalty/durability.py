@@ -183,9 +183,10 @@ class _Curve:
     def _martingale(self):
         """Of every customer and event time: what it adds to the error of the cumulative hazard, less nothing beyond its own time."""
         own = np.searchsorted(self.at, self.times, side="right")  # event times up to one's own
-        with np.errstate(divide="ignore", invalid="ignore"):
-            drag = np.append(0.0, np.cumsum(self.step / self.risk / (1 - self.step)))
-            kick = 1 / self.risk / (1 - self.step)
+        # Where the last one leaves, the curve is 0 whatever was before: nobody has influence on it.
+        after = np.where(self.step < 1, 1 - self.step, np.inf)
+        drag = np.append(0.0, np.cumsum(self.step / self.risk / after))
+        kick = 1 / self.risk / after
         return own, drag, kick
 
     def influence(self, t):

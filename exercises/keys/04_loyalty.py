@@ -36,6 +36,26 @@ def data(rng):
             return found
 
 
+_made = {}  # what the mistakes of several questions need, for the data looked at last
+
+
+def _once(data, name, compute):
+    if _made.get("of") is not data["purchases"]:
+        _made.clear()
+        _made["of"] = data["purchases"]
+    if name not in _made:
+        _made[name] = compute()
+    return _made[name]
+
+
+def _wallet(data):
+    return _once(data, "wallet", lambda: loyalty.share_of_wallet(data["purchases"], "ours").customers["share"])
+
+
+def _scores(data):
+    return _once(data, "scores", lambda: loyalty.attitude_scales(data["answers"], data["items"]).scores)
+
+
 def _held(data):
     fit = _fit(data)
     margin = data["customers"].groupby("type", observed=True)["margin"].mean()
@@ -87,7 +107,7 @@ def wallet(data):
     "This is the mean of the customers' shares. It counts a small wallet as much as a large one; the question asks for the share of the money."
 )
 def _(data):
-    return loyalty.share_of_wallet(data["purchases"], "ours").customers["share"].mean()
+    return _wallet(data).mean()
 
 
 @wallet.mistake("This is the share of purchases. Baskets differ in size, and the question asks for money.")
@@ -99,7 +119,7 @@ def _(data):
     "This is the share of customers who spend more than half of their money here, not the share of the money."
 )
 def _(data):
-    return (loyalty.share_of_wallet(data["purchases"], "ours").customers["share"] > 0.5).mean()
+    return (_wallet(data) > 0.5).mean()
 
 
 @wallet.mistake(
@@ -111,9 +131,11 @@ def _(data):
 
 
 def _cells(data):
-    share = loyalty.share_of_wallet(data["purchases"], "ours").customers["share"]
-    scores = loyalty.attitude_scales(data["answers"], data["items"]).scores["attitude"].reindex(share.index)
-    return loyalty.dick_basu(scores, share, ATTITUDE, PATRONAGE)
+    def compute():
+        share = _wallet(data)
+        return loyalty.dick_basu(_scores(data)["attitude"].reindex(share.index), share, ATTITUDE, PATRONAGE)
+
+    return _once(data, "cells", compute)
 
 
 @key.question(
@@ -151,13 +173,17 @@ def _(data):
 
 @spurious.mistake("You took the first question of the scale alone. The score is the mean of both.")
 def _(data):
-    share = loyalty.share_of_wallet(data["purchases"], "ours").customers["share"]
+    share = _wallet(data)
     first = data["answers"].set_index("customer_id")["attitude_1"].reindex(share.index)
     return ((first < ATTITUDE) & (share >= PATRONAGE)).mean()
 
 
 def _rules(data):
-    return loyalty.typology(loyalty.attitude_scales(data["answers"], data["items"]).scores).customers["type"]
+    return _once(data, "rules", lambda: loyalty.typology(_scores(data)).customers["type"])
+
+
+def _agreement(data):
+    return _once(data, "agreement", lambda: loyalty.agreement(_rules(data), data["classes"], n=2).summary()["estimate"])
 
 
 @key.question(
@@ -167,24 +193,24 @@ def _rules(data):
     explanation="Kappa takes off the agreement that chance would give with these frequencies of types.",
 )
 def kappa(data):
-    return loyalty.agreement(_rules(data), data["classes"], n=2).summary().loc["kappa", "estimate"]
+    return _agreement(data)["kappa"]
 
 
 @kappa.mistake("This is the share of customers on whom both agree. Part of it is chance; kappa takes that off.")
 def _(data):
-    return loyalty.agreement(_rules(data), data["classes"], n=2).summary().loc["agreement", "estimate"]
+    return _agreement(data)["agreement"]
 
 
 @kappa.mistake("This is the adjusted Rand index, which knows no names of types. The question asks for kappa.")
 def _(data):
-    return loyalty.agreement(_rules(data), data["classes"], n=2).summary().loc["adjusted_rand", "estimate"]
+    return _agreement(data)["adjusted_rand"]
 
 
 @kappa.mistake(
     "You took one sixth for what chance gives. The types are not equally frequent: multiply the shares of each in both groupings."
 )
 def _(data):
-    same = loyalty.agreement(_rules(data), data["classes"], n=2).summary().loc["agreement", "estimate"]
+    same = _agreement(data)["agreement"]
     return (same - 1 / 6) / (1 - 1 / 6)
 
 
@@ -196,6 +222,10 @@ def _(data):
     return float((rules.value_counts(normalize=True) * classes.value_counts(normalize=True)).sum())
 
 
+def _order(data):
+    return _once(data, "order", lambda: loyalty.state_dependence_test(data["choices"], FORMULA).params)
+
+
 @key.question(
     "5",
     expects="a number, to two decimals",
@@ -204,19 +234,20 @@ def _(data):
     explanation="Of each customer only the order of the brands is used, and taste, of whatever kind, cancels.",
 )
 def habit(data):
-    return loyalty.state_dependence_test(data["choices"], FORMULA).estimate
+    return _order(data)["bought last time"]
 
 
 @habit.mistake(
     "This is the estimate with one taste for everybody. Households differ, and their differences pass for habit in it."
 )
 def _(data):
-    return loyalty.fit_brand_choice(data["choices"], FORMULA).params["bought last time"]
+    fit = _once(data, "one taste", lambda: loyalty.fit_brand_choice(data["choices"], FORMULA))
+    return fit.params["bought last time"]
 
 
 @habit.mistake("This is the coefficient of the promotion. Habit is that of the brand bought last time.")
 def _(data):
-    return loyalty.state_dependence_test(data["choices"], FORMULA).params["promotion"]
+    return _order(data)["promotion"]
 
 
 @habit.mistake("This is the odds ratio, the exponential of the answer. The question asks for the coefficient.")
@@ -234,7 +265,10 @@ def _(data):
 
 
 def _fit(data):
-    return loyalty.fit_durability(data["customers"], "months", "left", group="type", shock="shock")
+    def compute():
+        return loyalty.fit_durability(data["customers"], "months", "left", group="type", shock="shock")
+
+    return _once(data, "durability", compute)
 
 
 @key.question(
