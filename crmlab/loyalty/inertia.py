@@ -104,13 +104,13 @@ def choice_panel(data, chosen, customer="customer_id", order=None, attributes=No
     if keyed.index.has_duplicates:
         twice = keyed.index[keyed.index.duplicated()]
         raise ValueError(
-            f"the table of offers has {len(twice)} rows that repeat a {on} and {chosen} ({shown(twice)}). Fix: one row each."
+            f"the table of offers has {len(twice)} rows that repeat a {on} and {chosen} ({shown([str(pair) for pair in twice])}). Fix: one row each."
         )
     key = pd.MultiIndex.from_arrays([np.repeat(rows[on].to_numpy(), j), table["brand"].astype(object)])
     lacking = ~key.isin(keyed.index)
     if lacking.any():
         raise ValueError(
-            f"{lacking.sum()} rows have no offer ({on}, {chosen}: {shown(key[lacking])}). Fix: a row for every brand in every {on} with a purchase."
+            f"{lacking.sum()} rows have no offer ({on}, {chosen}: {shown([str(pair) for pair in key[lacking]])}). Fix: a row for every brand in every {on} with a purchase."
         )
     for name in attributes:
         table[name] = keyed[name].reindex(key).to_numpy()
