@@ -36,7 +36,8 @@ def test(args):
     """run all tests, and every stored notebook again with nbval; further words go to pytest"""
     folders = ["tests", "crmlab", "notebooks", "exercises/solutions"]
     named = any((environment.root() / word.split("::")[0]).exists() for word in args.rest)
-    words = args.rest if named else [*folders, *args.rest]
+    # The whole takes a process on each core; a file stays in one, since cells of a notebook need each other.
+    words = args.rest if named else ["-n", str(os.cpu_count() or 1), "--dist", "loadfile", *folders, *args.rest]
     # Stored notebooks are compared cell by cell. MPLBACKEND would replace the notebooks' own backend.
     env = {k: v for k, v in os.environ.items() if k != "MPLBACKEND"} | environment.NOTEBOOK_VARIABLES
     command = [

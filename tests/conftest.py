@@ -1,5 +1,6 @@
 """What every test shares."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 
 # Figures are drawn in memory. Not by MPLBACKEND: nbval's kernels would inherit it and draw nothing.
@@ -25,10 +27,13 @@ def rng():
 
 
 @pytest.fixture(autouse=True)
-def _close_figures():
-    yield
+def _nothing_left_by_others():
+    """No test sees the style, the display options or the figures of a lesson or an example that ran before it."""
     import matplotlib.pyplot as plt
 
+    matplotlib.rcdefaults()
+    yield
+    pd.reset_option("display")
     plt.close("all")
 
 
@@ -55,7 +60,7 @@ def r():
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: while Playwright's event loop runs, no test can start one of its own
 def chromium():
     """An installed Chromium, driven by Playwright; it reaches nothing but files and this machine."""
     program = _needs(["chromium", "chromium-browser", "google-chrome"], "Chromium")
@@ -76,11 +81,13 @@ def chromium():
 
 
 @pytest.fixture(scope="session")
-def site():
-    """The built pages; what changed is built again."""
+def site(tmp_path_factory):
+    """The built pages; what changed is built again, by one of the test processes while the others wait."""
     from crmlab.course import run
 
-    assert run.run(jobs=2) == 0
+    with open(tmp_path_factory.getbasetemp().parent / "site.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # given back when the file is closed
+        assert run.run(jobs=2) == 0
     return ROOT / "build" / "site"
 
 

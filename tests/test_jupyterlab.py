@@ -108,23 +108,33 @@ def answer(folder, number, lines):
     file.write_text(json.dumps(notebook))
 
 
-def test_a_student_answers_wrongly_and_rightly_and_reads_both(lab, visit):
-    folder, _ = lab
-    answer(folder, "3", "answer = retention.fit_geometric(data['alive']).survival(10)")
-    answer(folder, "4", "answer = 'cannot tell'")
-    page = visit("lab/tree/exercise.ipynb")
+def run_all(page, until):
+    """Run all cells and wait for what the last of them shows."""
     session = "jupyterapp.shell.currentWidget.sessionContext"
     page.wait_for_selector(".jp-CodeCell", timeout=60_000)
     page.wait_for_function(
         f"window.jupyterapp && {session}?.isReady && {session}.session?.kernel?.status === 'idle'", timeout=60_000
     )
-    # A kernel that has just become ready drops what it is sent at once; not awaited, since the promise may never settle.
-    page.wait_for_timeout(3000)
-    page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells') }")
-    last = page.locator(".jp-CodeCell").last
-    last.scroll_into_view_if_needed()
-    last.locator("text=NotImplementedError: Question 7: compute").wait_for(timeout=60_000)
-    # Cells out of sight are not drawn.
+    for second in range(240):
+        # A kernel that has just become ready may drop what it is sent: asked again every minute. Not awaited, since the
+        # promise may never settle.
+        if second % 60 == 3:
+            page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells') }")
+        page.locator(".jp-CodeCell").last.scroll_into_view_if_needed()  # cells out of sight are not drawn
+        if page.locator(until).count():
+            return
+        page.wait_for_timeout(1000)
+    raise AssertionError(
+        f"{until} is not shown after four minutes: {page.locator('.jp-Notebook').inner_text()[-2000:]}"
+    )
+
+
+def test_a_student_answers_wrongly_and_rightly_and_reads_both(lab, visit):
+    folder, _ = lab
+    answer(folder, "3", "answer = retention.fit_geometric(data['alive']).survival(10)")
+    answer(folder, "4", "answer = 'cannot tell'")
+    page = visit("lab/tree/exercise.ipynb")
+    run_all(page, until="text=NotImplementedError: Question 7: compute")
     page.locator(".jp-Cell", has_text="Question 4.").first.scroll_into_view_if_needed()
     page.locator("text=Question 4. Right.").wait_for(timeout=30_000)
     wrong = page.locator("text=Question 3. Not yet.")
@@ -137,18 +147,7 @@ def test_a_student_answers_wrongly_and_rightly_and_reads_both(lab, visit):
 
 def test_a_student_moves_the_slider_of_a_lesson(lab, visit):
     page = visit("lab/tree/slider.ipynb")
-    session = "jupyterapp.shell.currentWidget.sessionContext"
-    page.wait_for_selector(".jp-CodeCell", timeout=60_000)
-    page.wait_for_function(
-        f"window.jupyterapp && {session}?.isReady && {session}.session?.kernel?.status === 'idle'", timeout=60_000
-    )
-    page.wait_for_timeout(3000)  # as above
-    page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells') }")
-    for _ in range(90):
-        page.locator(".jp-CodeCell").last.scroll_into_view_if_needed()
-        if page.locator(".widget-slider").count():
-            break
-        page.wait_for_timeout(2000)
+    run_all(page, until=".widget-slider")
     slider = page.locator(".widget-slider").first
     slider.scroll_into_view_if_needed()
     box = page.locator(".widget-vbox", has=slider).first
