@@ -14,7 +14,7 @@ from scipy import sparse
 
 from crmlab.lifecycle.checks import carry_along
 
-__all__ = ["Stays", "Sample", "take"]
+__all__ = ["Stays", "Sample", "take", "distinct_histories", "Intake"]
 
 _COLUMNS = ("phase", "entry", "exit", "next_phase")
 # The names in a table of crmlab.counting.transition_counts.
@@ -189,35 +189,9 @@ class Sample:
 
     @cached_property
     def histories(self):
-        """Distinct histories: a sparse table (histories, kinds of stays) and how many customers have each.
-
-        Stay by stay: what a customer's history is after its n-th stay follows from what it was before and from that stay.
-        """
+        """Distinct histories: a sparse table (histories, kinds of stays) and how many customers have each."""
         kinds, code = self._kinds
-        count = len(kinds[0])
-        first = np.flatnonzero(np.diff(self.customer, prepend=-1) > 0)
-        length = np.diff(np.append(first, len(self.customer)))
-        weight = np.ones(len(first)) if self.weight is None else self.weight[first]
-        rows, weights = [], []
-        path, example = np.zeros(len(first), np.int64), first
-        nth = 0
-        while len(first):
-            path, known = pd.factorize(path * count + code[first + nth])
-            example = np.empty(len(known), np.int64)
-            example[path] = first
-            done = length == nth + 1
-            total = np.bincount(path[done], weight[done], len(known))
-            ended = np.flatnonzero(np.bincount(path[done], minlength=len(known)))
-            if len(ended):
-                rows.append(code[example[ended][:, None] + np.arange(nth + 1)])
-                weights.append(total[ended])
-            path, first, length, weight = path[~done], first[~done], length[~done], weight[~done]
-            nth += 1
-        sizes = np.concatenate([np.full(len(r), r.shape[1]) for r in rows])
-        columns = np.concatenate([r.ravel() for r in rows])
-        start = np.append(0, np.cumsum(sizes))
-        table = sparse.csr_matrix((np.ones(len(columns)), columns, start), shape=(len(sizes), count))
-        return table, np.concatenate(weights)
+        return distinct_histories(code, len(kinds[0]), self.customer, self.weight)
 
     @cached_property
     def _marks(self):
@@ -315,12 +289,43 @@ class Sample:
         return Sample(self.phases, self.grid, *pieces, weight, _runs(self.customer[rows]))
 
 
+def distinct_histories(code, count, customer, weight=None):
+    """Distinct histories: a sparse table (histories, kinds of stays) and how many customers have each.
+
+    `code` says for each stay which of `count` kinds it is; a customer's stays stand beside each other. Stay by stay: what a customer's
+    history is after its n-th stay follows from what it was before and from that stay.
+    """
+    first = np.flatnonzero(np.diff(customer, prepend=-1) > 0)
+    length = np.diff(np.append(first, len(customer)))
+    weight = np.ones(len(first)) if weight is None else weight[first]
+    rows, weights = [], []
+    path, example = np.zeros(len(first), np.int64), first
+    nth = 0
+    while len(first):
+        path, known = pd.factorize(path * count + code[first + nth])
+        example = np.empty(len(known), np.int64)
+        example[path] = first
+        done = length == nth + 1
+        total = np.bincount(path[done], weight[done], len(known))
+        ended = np.flatnonzero(np.bincount(path[done], minlength=len(known)))
+        if len(ended):
+            rows.append(code[example[ended][:, None] + np.arange(nth + 1)])
+            weights.append(total[ended])
+        path, first, length, weight = path[~done], first[~done], length[~done], weight[~done]
+        nth += 1
+    sizes = np.concatenate([np.full(len(r), r.shape[1]) for r in rows])
+    columns = np.concatenate([r.ravel() for r in rows])
+    start = np.append(0, np.cumsum(sizes))
+    table = sparse.csr_matrix((np.ones(len(columns)), columns, start), shape=(len(sizes), count))
+    return table, np.concatenate(weights)
+
+
 def take(data, clock, phases=None, groups=None, weights=None, gaps="refuse"):
     """Check and code a table of stays or of their counts; see `crmlab.lifecycle.fit_multistate`."""
-    return _Intake(data, groups, weights).code(clock, phases, gaps)
+    return Intake(data, groups, weights).code(clock, phases, gaps)
 
 
-class _Intake:
+class Intake:
     """The checks, in the order in which their messages help most."""
 
     def __init__(self, data, groups, weights):
@@ -352,6 +357,7 @@ class _Intake:
         self.data, self.group_name, self.weight_name = data, groups, weights
 
     def code(self, clock, phases, gaps):
+        """The stays, coded; `order` says how the rows were sorted for it, if they were."""
         data = self.data
         made_for = data.attrs.get("clock")
         if made_for == "reset" and clock == "forward":

@@ -1,5 +1,7 @@
 """The key of the lifecycle exercise."""
 
+import numpy as np
+
 from crmlab import lifecycle, simulate
 from crmlab.course.check import Key
 
@@ -22,6 +24,10 @@ def data(rng):
         found = {"log": log, "customer": customer, "episodes": _episodes(rng)}
         # No mistake of the questions on the episodes comes out like the answer, or like another, by chance.
         if all(key.questions[number].told_apart(found) for number in "3456"):
+            break
+    while True:
+        found["company"] = _company(rng)
+        if all(key.questions[number].told_apart(found) for number in ("8", "9", "10")):
             return found
 
 
@@ -31,6 +37,12 @@ def _episodes(rng):
     size = int(rng.integers(900, 1200))
     stays = simulate.lifecycle(size, months=36, joining=30, hazards=hazards, effects={}, seed=rng)
     return stays[["customer_id", "phase", "entry", "exit", "next_phase"]]
+
+
+def _company(rng):
+    faster = rng.uniform(0.8, 1.2)
+    hazards = {move: faster * hazard for move, hazard in simulate.LIFECYCLE["hazards"].items()}
+    return simulate.lifecycle(int(rng.integers(1200, 1500)), hazards=hazards, ties=True, seed=rng)
 
 
 def _purchases(log, customer):
@@ -350,3 +362,171 @@ def _(data):
 )
 def _(data):
     return "cannot tell"
+
+
+# --- what moves customers, and what it is worth -----------------------------------------------------------------
+
+MOVES = "channel + grade + service"
+WORTH = {"exploration": 5, "build-up": 9, "stability": 20, "decline": 0.5}
+WHO = {"channel": "web", "grade": "ordinary", "service": 3}
+_fits = {}  # of the company looked at last: every mistake needs them
+
+
+def _hazards(data, **how):
+    if _fits.get("company") is not data["company"]:
+        _fits.clear()
+        _fits["company"] = data["company"]
+    asked = tuple(sorted(how.items()))
+    if asked not in _fits:
+        _fits[asked] = lifecycle.fit_hazards(data["company"], MOVES, **how)
+    return _fits[asked]
+
+
+def _effect(data, move, **how):
+    return _hazards(data, **how).params[move, "service"]
+
+
+@key.question(
+    "8",
+    expects="a ratio, to two decimals",
+    within=0.005,
+    hint="fit_hazards(data['company'], 'channel + grade + service').summary() has a row for each move and term, and a column ratio.",
+    explanation="The hazard ratio of one point of service for that move alone. Below 1: better served customers fall silent later.",
+)
+def hazard_ratio(data):
+    return float(np.exp(_effect(data, "stability -> decline")))
+
+
+@hazard_ratio.mistake(
+    "This is the coefficient, the logarithm of the ratio. What the hazard is multiplied by is its exponential."
+)
+def _(data):
+    return _effect(data, "stability -> decline")
+
+
+@hazard_ratio.mistake(
+    "This is the effect on the move from build-up to decline. The question asks for customers in stability."
+)
+def _(data):
+    return float(np.exp(_effect(data, "build-up -> decline")))
+
+
+@hazard_ratio.mistake(
+    "This is one effect for all moves together. Service speeds up some moves and slows down others; mixed, little is left of either."
+)
+def _(data):
+    return float(np.exp(_effect(data, "all", shared="all")))
+
+
+@hazard_ratio.mistake("This is the ratio for one point of service less. The question asks for one point more.")
+def _(data):
+    return float(np.exp(-_effect(data, "stability -> decline")))
+
+
+@hazard_ratio.mistake("This is the share by which the hazard falls. The question asks what it is multiplied by.")
+def _(data):
+    return 1 - hazard_ratio.answer(data)
+
+
+def _stable(data):
+    stays = data["company"]
+    stays = stays[stays["phase"] == "stability"]
+    return stays.assign(months=stays["exit"] - stays["entry"])
+
+
+@key.question(
+    "9",
+    expects="money a month, to two decimals",
+    within=0.005,
+    hint="value_by_phase(data['company']) divides the margin in each phase by the months that were spent there.",
+    explanation="Margin earned in stability over all customer-months in stability.",
+)
+def stable_month(data):
+    stays = _stable(data)
+    return stays["margin"].sum() / stays["months"].sum()
+
+
+@stable_month.mistake("This is the mean margin of a stay in stability. Stays have different lengths: divide by months.")
+def _(data):
+    return _stable(data)["margin"].mean()
+
+
+@stable_month.mistake(
+    "You averaged the margins a month of the stays, a stay of one month counting as much as one of three years. Divide all the margin by all the months."
+)
+def _(data):
+    stays = _stable(data)
+    return (stays["margin"] / stays["months"]).mean()
+
+
+@stable_month.mistake("You divided by the months in all phases. The question asks for a month in stability.")
+def _(data):
+    stays = data["company"]
+    return _stable(data)["margin"].sum() / (stays["exit"] - stays["entry"]).sum()
+
+
+@stable_month.mistake("This is what a month brings over all phases. The question asks for stability.")
+def _(data):
+    stays = data["company"]
+    return stays["margin"].sum() / (stays["exit"] - stays["entry"]).sum()
+
+
+@stable_month.mistake("This is margin a year. The question asks for a month.")
+def _(data):
+    return 12 * stable_month.answer(data)
+
+
+def _what_if(data, move="decline -> build-up", change=1.5):
+    fit = _hazards(data)
+    if (move, change) not in _fits:
+        found = lifecycle.what_if(fit, move, change, WORTH, 36, WHO, start="exploration")
+        _fits[move, change] = found["estimate"]
+    return _fits[move, change]
+
+
+@key.question(
+    "10",
+    expects="money a month, to two decimals",
+    within=0.005,
+    hint="what_if(fit, 'decline -> build-up', 1.5, margins, 36, profile, start='exploration') also says the time treated.",
+    explanation="The gain, spread over the months that the customer is then in decline: the programme is paid for in each of them.",
+)
+def ceiling(data):
+    return _what_if(data)["gain per time treated"]
+
+
+@ceiling.mistake("This is the whole gain of a customer. It has to pay for every month that the customer is in decline.")
+def _(data):
+    return _what_if(data)["gain"]
+
+
+@ceiling.mistake(
+    "You spread the gain over all 36 months. The programme is paid for only while the customer is in decline."
+)
+def _(data):
+    return _what_if(data)["gain"] / 36
+
+
+@ceiling.mistake(
+    "You divided by the months in decline as they are without the programme. With it customers are back sooner, and fewer months are paid for."
+)
+def _(data):
+    time = _hazards(data).expected_time(36, WHO, start="exploration")
+    return _what_if(data)["gain"] / time.loc["decline", "estimate"]
+
+
+@ceiling.mistake(
+    "This is all that the customer brings, a month in decline. What the programme may cost is what it adds."
+)
+def _(data):
+    return _what_if(data)["value then"] / _what_if(data)["time treated"]
+
+
+@ceiling.mistake("You multiplied the rate by 0.5. Half as much again is a factor of 1.5.")
+def _(data):
+    return _what_if(data, change=0.5)["gain per time treated"]
+
+
+@ceiling.mistake("This is for the move from exploration to build-up. The programme works on customers in decline.")
+def _(data):
+    return _what_if(data, move="exploration -> build-up")["gain per time treated"]
