@@ -7,16 +7,7 @@ think) and ``dick_basu`` (both); ``typology`` (five types by rule, with reasons)
 loyalty outlasts a shock, and the value at risk).
 """
 
-from crmlab.loyalty.classes import (
-    Agreement,
-    LatentClasses,
-    Membership,
-    agreement,
-    bch_weights,
-    fit_classes,
-    fit_membership,
-    select_classes,
-)
+from crmlab.loyalty.classes import Agreement, LatentClasses, agreement, fit_classes, select_classes
 from crmlab.loyalty.durability import Durability, fit_durability
 from crmlab.loyalty.inertia import (
     BrandChoice,
@@ -36,6 +27,7 @@ from crmlab.loyalty.measures import (
     sequence_measures,
     share_of_wallet,
 )
+from crmlab.loyalty.three_steps import Membership, bch_weights, fit_membership
 from crmlab.loyalty.typology import RULES, TYPES, Typology, typology
 
 __all__ = [

@@ -7,7 +7,8 @@ import pandas as pd
 
 from crmlab import style
 from crmlab.likelihood import normal_quantile
-from crmlab.loyalty.classes import LatentClasses, bch_weights
+from crmlab.loyalty.classes import LatentClasses
+from crmlab.loyalty.three_steps import bch_weights
 
 __all__ = ["fit_durability", "Durability"]
 
