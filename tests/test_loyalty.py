@@ -428,6 +428,36 @@ def test_membership_beside_the_truth_and_stepmix(panel, classes):
         loyalty.fit_membership(classes, "zone", people)
 
 
+def test_membership_is_stepmixs_three_step_estimate(rng):
+    from stepmix import StepMix
+
+    z = rng.standard_normal(1000)
+    kind = rng.uniform(size=1000) < 1 / (1 + np.exp(-(0.3 + 0.8 * z)))
+    scores = pd.DataFrame(rng.standard_normal((1000, 3)) + 1.6 * kind[:, None], columns=list("abc"))
+    classes = loyalty.fit_classes(scores, 2, starts=1)
+    base = classes.profiles["a"].idxmin()
+    ours = loyalty.fit_membership(classes, "z", pd.DataFrame({"z": z}), base=base).params
+    peer = StepMix(
+        2,
+        measurement="gaussian_diag",
+        structural="covariate",
+        n_steps=3,
+        correction="ML",
+        init_params="kmeans",
+        abs_tol=1e-10,
+        max_iter=3000,
+        random_state=0,
+        progress_bar=0,
+        structural_params={"method": "newton-raphson", "max_iter": 20, "intercept": True},
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = peer.fit(scores.to_numpy(), z[:, None]).get_parameters()
+    low, high = np.argsort(found["measurement"]["means"][:, 0])
+    beta = found["structural"]["beta"]
+    assert ours.to_numpy() == pytest.approx(beta[high] - beta[low], abs=1e-3)
+
+
 def test_classes_that_are_there_come_out_again(classes):
     found = classes.stability(4, starts=1, seed=1)
     assert found.loc["monopoly", "jaccard"] > 0.8 and 0.6 < found.attrs["adjusted_rand"] <= 1
