@@ -71,6 +71,25 @@ def present(args):
     return slides.present(args.stem)
 
 
+def handout(args):
+    """make the sheets of a class: for each student the exercise with data of their own, for marks"""
+    from crmlab.grading import handout
+
+    return handout.handout(args.stem, args.roster, args.out, args.exercises, args.jobs, args.nbgrader)
+
+
+def grade(args):
+    """mark the submissions in a folder, each in a sandbox: gradebook, feedback pages, class report"""
+    from crmlab.grading import grade, marks, sandbox
+
+    limits = sandbox.Limits(seconds=args.seconds, cell_seconds=args.seconds / 3, memory_mb=args.memory)
+    credit = marks.Credit(near=args.near, mistake=args.mistake)
+    points = dict(args.points)
+    return grade.grade(
+        args.submissions, args.roster, args.out, args.exercise, args.exercises, points, credit, limits, args.due, args.jobs, args.unsafe
+    )  # fmt: skip
+
+
 def doctor(args):
     """say what is missing or mismatched in this installation, and how to mend it"""
     from crmlab.course import doctor
@@ -102,11 +121,54 @@ def help(args):
         print(f"  {_word(verb):<11}{verb.__doc__}")
 
 
-VERBS = (run, test, lab, present, build, bench, setup, doctor, diff_lock, lock, conda, help)
+VERBS = (run, test, lab, present, build, bench, handout, grade, setup, doctor, diff_lock, lock, conda, help)
 # These need nothing but the standard library.
 _BARE = (help, lock, conda)
 # These hand all further words on to the program behind them.
 _HANDING_ON = (test, lab, bench, lock)
+
+
+def _grading(sub):
+    sub.add_argument("submissions", help="folder with the notebooks that were handed in")
+    sub.add_argument("--exercise", help="which one, if several were handed out, such as 05_retention")
+    sub.add_argument(
+        "--points", type=_pair, nargs="*", default=[], metavar="3=2", help="points of questions (default: 1 each)"
+    )
+    sub.add_argument(
+        "--near", type=_share, default=0.75, help="credit for the right number in another form (default: 0.75)"
+    )
+    sub.add_argument(
+        "--mistake", type=_share, default=0.5, help="credit for a number that a known mistake leads to (default: 0.5)"
+    )
+    sub.add_argument("--due", type=_moment, help="what is handed in later is marked as late, such as 2026-12-01T18:00")
+    sub.add_argument(
+        "--seconds", type=float, default=60, help="for a whole submission (default: 60); a third of it for a cell"
+    )
+    sub.add_argument("--memory", type=int, default=2048, help="MB for a submission (default: 2048)")
+    sub.add_argument(
+        "--unsafe", action="store_true", help="without a sandbox, where there is none: only for work that you have read"
+    )
+
+
+def _pair(word):
+    number, _, points = word.partition("=")
+    value = float(points)
+    if not number or not 0 <= value < 1e6:
+        raise ValueError
+    return number, value
+
+
+def _share(word):
+    value = float(word)
+    if not 0 <= value <= 1:
+        raise ValueError
+    return value
+
+
+def _moment(word):
+    from datetime import datetime
+
+    return datetime.fromisoformat(word)
 
 
 def _word(verb):
@@ -122,12 +184,12 @@ def main(argv=None):
     for verb in VERBS:
         sub = verbs.add_parser(_word(verb), help=verb.__doc__, description=verb.__doc__)
         sub.set_defaults(call=verb)
-        if verb in (run, build):
+        if verb in (run, build, handout, grade):
             sub.add_argument(
                 "--jobs",
                 type=int,
                 default=os.cpu_count() or 1,
-                help="notebooks executed at the same time (default: the cores)",
+                help="how many at the same time (default: the cores)",
             )
         if verb is build:
             sub.add_argument("stem", nargs="?", help="one lesson, such as 05_retention (default: all)")
@@ -138,6 +200,21 @@ def main(argv=None):
             sub.add_argument("old", help="a requirements.lock")
             sub.add_argument("new", help="another")
             sub.add_argument("stem", nargs="?", help="one lesson (default: all)")
+        if verb is handout:
+            sub.add_argument("stem", help="an exercise, such as 05_retention")
+            sub.add_argument("--nbgrader", action="store_true", help="write a course for nbgrader too")
+        if verb is grade:
+            _grading(sub)
+        if verb in (handout, grade):
+            sub.add_argument(
+                "--roster",
+                required=True,
+                help="CSV file with the column student_id; name, email, submission if you like",
+            )
+            sub.add_argument("--out", required=True, help="folder to write to")
+            sub.add_argument(
+                "--exercises", help="folder with src/ and keys/ of your own exercises (default: the kit's)"
+            )
         if verb in _HANDING_ON:
             sub.usage = f"python -m crmlab {_word(verb)} [words that are handed on]"
     args, rest = parser.parse_known_args(argv)

@@ -130,3 +130,32 @@ def axe():
         return [f"{v['id']}: {v['nodes'][0]['html'][:120]} ({len(v['nodes'])})" for v in bad]
 
     return check
+
+
+@pytest.fixture(scope="session")
+def bubblewrap():
+    """A sandbox that seals."""
+    from crmlab.grading import sandbox
+
+    program = _needs(["bwrap"], "bubblewrap")
+    # A container may forbid what bubblewrap is made of, whatever we do: then nothing can be shown here.
+    bare = subprocess.run([program, "--unshare-all", "--ro-bind", "/", "/", "true"], capture_output=True, text=True)
+    if bare.returncode != 0:
+        pytest.skip(f"bubblewrap is forbidden here: {bare.stderr.strip()}")
+    assert sandbox.available() is None
+
+
+@pytest.fixture(scope="session")
+def nbgrader():
+    """Run a real nbgrader in a course directory; `.ci/run` has it in an environment of its own beside the kit's."""
+    program = _needs([str(ROOT / "build" / "nbgrader" / "bin" / "nbgrader"), "nbgrader"], "nbgrader")
+
+    def run(folder, *words):
+        env = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+        env["PATH"] = f"{Path(program).parent}{os.pathsep}{env['PATH']}"  # it calls alembic by its bare name
+        command = [program, *words]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, env=env)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    return run

@@ -18,7 +18,7 @@ def copy(tmp_path, site):
         ROOT,
         target,
         ignore=shutil.ignore_patterns(
-            ".git", ".venv", "__pycache__", ".pytest_cache", ".hypothesis", "locks", "doctrees"
+            ".git", ".venv", "__pycache__", ".pytest_cache", ".hypothesis", "locks", "doctrees", "nbgrader"
         ),
     )
     return target

@@ -3,7 +3,7 @@
 Only what a notebook needs is offered here; the commands (``python -m crmlab help``) use the submodules.
 """
 
-__all__ = ["Exercise"]
+__all__ = ["Exercise", "Sheet"]
 
 
 def __getattr__(name):
@@ -12,4 +12,8 @@ def __getattr__(name):
         from crmlab.course.check import Exercise
 
         return Exercise
+    if name == "Sheet":
+        from crmlab.course.sheet import Sheet
+
+        return Sheet
     raise AttributeError(f"module 'crmlab.course' has no attribute {name!r}")

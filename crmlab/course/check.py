@@ -6,9 +6,11 @@ may be read.
 """
 
 import hashlib
+import hmac
 import html
 import importlib.util
 import numbers
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +38,8 @@ class Feedback:
     hint : str
     tries, right, questions : int
         How often this question was tried; how many questions are right so far, of how many.
+    notice : str
+        What stands above everything else, such as that no student id was given.
     """
 
     question: str
@@ -45,6 +49,7 @@ class Feedback:
     tries: int = 1
     right: int = 0
     questions: int = 1
+    notice: str = ""
 
     _SIGNS = {
         "right": ("Right", "#00664b"),
@@ -59,7 +64,8 @@ class Feedback:
         return f"{tries}{self.right} of {self.questions} questions right so far"
 
     def __repr__(self):
-        lines = [f"Question {self.question}. {self._SIGNS[self.verdict][0]}. {self.message}"]
+        lines = [self.notice] if self.notice else []
+        lines += [f"Question {self.question}. {self._SIGNS[self.verdict][0]}. {self.message}"]
         lines += [f"Hint: {self.hint}"] if self.hint else []
         bar = "#" * self.right + "-" * (self.questions - self.right)
         return "\n".join([*lines, f"[{bar}] {self._footer()}"])
@@ -72,11 +78,30 @@ class Feedback:
             f"<div role='img' aria-label='{html.escape(self._footer())}' style='height:.5em;width:16em;background:#dddddd'>"
             f"<div style='height:100%;width:{done:.0f}%;background:#00664b'></div></div><small>{html.escape(self._footer())}</small>"
         )
-        box = (
+        box = _loud(self.notice) if self.notice else ""
+        box += (
             f"<div style='border-left:.4em solid {colour};padding:.3em .8em;max-width:46em'>"
             f"<p style='margin:.3em 0'><strong style='color:{colour}'>Question {html.escape(self.question)}. {sign}.</strong> {html.escape(self.message)}</p>{hint}{bar}</div>"
         )
         return {"text/plain": repr(self), "text/html": box, MIME: {"question": self.question, "verdict": self.verdict}}
+
+
+# The printed solutions are executed without an id on purpose; everybody else forgot it.
+NO_ID = 'NOT YOUR DATA: no student id is set, so these are the data of the printed solutions. Write your id between the quotation marks of student="" and run the notebook again.'
+
+
+def _loud(text):
+    return f"<div role='alert' style='background:#a33c00;color:#ffffff;padding:.4em .8em;max-width:46em'><strong>{html.escape(text)}</strong></div>"
+
+
+class _Notice:
+    """Shows itself in a notebook as a box that is not overlooked."""
+
+    def __repr__(self):
+        return NO_ID
+
+    def _repr_html_(self):
+        return _loud(NO_ID)
 
 
 @dataclass(frozen=True)
@@ -193,9 +218,10 @@ class Key:
 
         return register
 
-    def data_for(self, student):
-        """The data of one student: the same for the same id, on every machine."""
-        seed = hashlib.sha256(f"{self.stem}\0{student}".encode()).digest()
+    def data_for(self, student, secret=None):
+        """The data of one student: the same for the same id, on every machine; with a class secret, other data."""
+        text = f"{self.stem}\0{student}".encode()
+        seed = hmac.digest(secret, text, "sha256") if secret else hashlib.sha256(text).digest()
         return self._make(np.random.default_rng(int.from_bytes(seed[:8], "big")))
 
     def prove(self, students=("a", "b", "c")):
@@ -238,12 +264,13 @@ class Exercise:
     stem : str
         The stem of the exercise, ``05_retention``.
     student : str, optional
-        Your student id: it decides your data. Without one you get the data of the printed solutions.
+        Your student id: it decides your data. Without one you get the data of the printed solutions, and are told so, now
+        and at every check.
 
     Examples
     --------
     >>> from crmlab.course import Exercise
-    >>> exercise = Exercise("05_retention")
+    >>> exercise = Exercise("05_retention", student="s001")
     >>> exercise.check("1", None)
     Question 1. No answer yet. Expected: a share between 0 and 1, to three decimals.
     [-------] 0 of 7 questions right so far
@@ -251,7 +278,11 @@ class Exercise:
 
     def __init__(self, stem, student=""):
         self._key = load_key(stem)
-        self.student = str(student)
+        self.student = str(student).strip()
+        # CRMLAB_STATIC is set where the printed solutions are made.
+        self._notice = NO_ID if not self.student and not os.environ.get("CRMLAB_STATIC") else ""
+        if self._notice:
+            _show(_Notice())
         self.data = self._key.data_for(self.student)
         self._tries, self._right = {}, set()
 
@@ -280,22 +311,40 @@ class Exercise:
         (self._right.add if verdict == "right" else self._right.discard)(number)
         hint = asked.hint if verdict in ("wrong", "mistake") else ""
         return Feedback(
-            number, verdict, message, hint, self._tries.get(number, 0), len(self._right), len(self._key.questions)
+            number,
+            verdict,
+            message,
+            hint,
+            self._tries.get(number, 0),
+            len(self._right),
+            len(self._key.questions),
+            self._notice,
         )
 
 
-def load_key(stem):
-    """The `Key` of an exercise, from its file.
+def _show(notice):
+    """Show something now: in a notebook as a box, elsewhere as a line."""
+    try:
+        from IPython.display import display
+    except ImportError:
+        print(notice)
+    else:
+        display(notice)
+
+
+def load_key(stem, folder=None):
+    """The `Key` of an exercise, from its file in the kit or in another folder.
 
     Raises
     ------
     ValueError
         If there is no exercise of that name.
     """
-    file = _KEYS / f"{stem}.py"
+    folder = _KEYS if folder is None else Path(folder)
+    file = folder / f"{stem}.py"
     if not file.exists():
         raise ValueError(
-            f"there is no exercise {stem!r}; there are: {', '.join(sorted(f.stem for f in _KEYS.glob('*.py')))}."
+            f"there is no exercise {stem!r}; there are: {', '.join(sorted(f.stem for f in folder.glob('*.py')))}."
         )
     spec = importlib.util.spec_from_file_location(f"crmlab_key_{stem}", file)
     module = importlib.util.module_from_spec(spec)

@@ -22,7 +22,7 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parents[2]
 UNTIL = "2025-12-31"
 # Files beside this one, each with a `section(rounds=...)` of the page.
-SECTIONS = ("multistate", "hazards", "lifecycle", "satisfaction", "choice")
+SECTIONS = ("multistate", "hazards", "lifecycle", "satisfaction", "choice", "grading")
 
 # One pass over the rows: what one would write by hand.
 SQL = """
