@@ -146,6 +146,8 @@ VERBS = (
 _BARE = (help, lock, conda)
 # These hand all further words on to the program behind them.
 _HANDING_ON = (test, lab, bench, lock)
+# These take paths, which are meant from where the command was given.
+_WITH_PATHS = (rerun, handout, grade, diff_lock)
 
 
 def _grading(sub):
@@ -285,8 +287,7 @@ def main(argv=None):
         if call not in _BARE:
             python = environment.ready_python(mend=call is not doctor)
             if os.path.normcase(os.path.abspath(python)) != os.path.normcase(os.path.abspath(sys.executable)):
-                # A log's path is meant from where the command was given.
-                folder = None if call is rerun else environment.root()
+                folder = None if call in _WITH_PATHS else environment.root()
                 return subprocess.call([python, "-m", "crmlab", *argv], cwd=folder)
         return call(args)
     except environment.SetupError as error:
