@@ -37,7 +37,8 @@ def test(args):
     folders = ["tests", "crmlab", "notebooks", "exercises/solutions"]
     named = any((environment.root() / word.split("::")[0]).exists() for word in args.rest)
     # The whole takes a process on each core; a file stays in one, since cells of a notebook need each other.
-    words = args.rest if named else ["-n", str(os.cpu_count() or 1), "--dist", "loadfile", *folders, *args.rest]
+    several = ["-n", str(os.cpu_count() or 1), "--dist", "loadfile", "--no-loadscope-reorder"]
+    words = args.rest if named else [*several, *folders, *args.rest]
     # Stored notebooks are compared cell by cell. MPLBACKEND would replace the notebooks' own backend.
     env = {k: v for k, v in os.environ.items() if k != "MPLBACKEND"} | environment.NOTEBOOK_VARIABLES
     # Nor does the progress of whoever runs the tests play a part in them.

@@ -27,6 +27,14 @@ def _no_progress_of_ours(monkeypatch, tmp_path):
     monkeypatch.setenv("CRMLAB_PROGRESS", str(tmp_path / "progress.json"))
 
 
+# Files that take minutes go first, so that no process is left alone with one at the end.
+SLOW = ("test_mutations", "test_hostile", "test_grading", "test_rerun_spark", "test_pages", "test_slides", "test_rerun")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(20261122)
