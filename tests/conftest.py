@@ -59,6 +59,20 @@ def _needs(programs, what):
     return found
 
 
+def forget_spark():
+    """End the Spark of an earlier test in this process: what it was started with cannot be changed any more."""
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    if session := SparkSession.getActiveSession():
+        session.stop()
+    if gateway := SparkContext._gateway:
+        gateway.shutdown()
+        gateway.proc.stdin.close()  # it ends when nobody speaks to it
+        gateway.proc.wait(60)
+        SparkContext._gateway = SparkContext._jvm = None
+
+
 @pytest.fixture(scope="session")
 def r():
     """Run an R script; it prints numbers, a line a vector, which come back as arrays."""

@@ -133,7 +133,7 @@ def test_a_student_answers_wrongly_and_rightly_and_reads_both(lab, visit):
     folder, _ = lab
     answer(folder, "3", "answer = retention.fit_geometric(data['alive']).survival(10)")
     answer(folder, "4", "answer = 'cannot tell'")
-    page = visit("lab/tree/exercise.ipynb")
+    page = visit("lab/workspaces/exercise/tree/exercise.ipynb")
     run_all(page, until="text=NotImplementedError: Question 7: compute")
     page.locator(".jp-Cell", has_text="Question 4.").first.scroll_into_view_if_needed()
     page.locator("text=Question 4. Right.").wait_for(timeout=30_000)
@@ -146,7 +146,7 @@ def test_a_student_answers_wrongly_and_rightly_and_reads_both(lab, visit):
 
 
 def test_a_student_moves_the_slider_of_a_lesson(lab, visit):
-    page = visit("lab/tree/slider.ipynb")
+    page = visit("lab/workspaces/slider/tree/slider.ipynb")  # its own, since JupyterLab opens again what was open
     run_all(page, until=".widget-slider")
     slider = page.locator(".widget-slider").first
     slider.scroll_into_view_if_needed()

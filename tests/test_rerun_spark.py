@@ -7,7 +7,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import _needs
+from conftest import _needs, forget_spark
 
 from crmlab import lifecycle, retention
 from crmlab.course.rerun import plan as plans
@@ -43,6 +43,7 @@ def cluster(tmp_path_factory):
         _needs([], "pyspark")
     from crmlab.course.cluster import Cluster
 
+    forget_spark()
     with pytest.MonkeyPatch.context() as patch, Cluster(workers=2) as running:
         options = {
             "spark.driver.maxResultSize": AT_MOST,
@@ -54,6 +55,7 @@ def cluster(tmp_path_factory):
         }
         patch.setenv("PYSPARK_SUBMIT_ARGS", " ".join(f"--conf {k}={v}" for k, v in options.items()) + " pyspark-shell")
         yield running
+        forget_spark()
 
 
 @pytest.fixture(scope="module")
