@@ -157,7 +157,7 @@ def test_a_changed_file_is_refused(tmp_path, monkeypatch):
 def test_a_wrong_name_gets_a_helpful_answer():
     with pytest.raises(ValueError, match="Did you mean 'cdnow_sample'"):
         datasets.load("cdnow_smaple")
-    with pytest.raises(ValueError, match="There are: catsup, cracker"):
+    with pytest.raises(ValueError, match="There are: .*cdnow, cdnow_sample, "):
         datasets.card("zzz")
     with pytest.raises(TypeError, match="by its name"):
         datasets.load(datasets.load("donations"))
