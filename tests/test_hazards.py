@@ -616,6 +616,23 @@ def test_values_of_groups(rng):
         both.of("silver")
 
 
+@pytest.mark.parametrize("errors", ["model", "clustered"])
+@pytest.mark.parametrize("model", ["cox", "grouped"])
+@pytest.mark.parametrize("shared", [(), ["service"]], ids=["separate", "shared"])
+def test_one_span_of_all_moves_gives_the_effect_and_its_error_again(model, errors, shared, rng):
+    data = stays(400, ties=True)
+    # Two columns that go together: what one of them explains is uncertain as long as the other is.
+    data["twin"] = data["service"] + rng.integers(0, 2, len(data))
+    fit = lifecycle.fit_hazards(data, "service + twin", model=model, errors=errors, shared=shared)
+    for name in fit.params.index:
+        one, whole = fit.effect_over_time(*name, spans=1).iloc[0], fit.summary().loc[name]
+        columns = ["estimate", "std_error", "lower", "upper"]
+        np.testing.assert_allclose(one[columns].astype(float), whole[columns], rtol=1e-6, atol=1e-9)
+    assert len(fit.effect_over_time(*name, spans=4)) == 4
+    with pytest.raises(ValueError, match="spans= is the number of spans"):
+        fit.effect_over_time(*name, spans=0)
+
+
 # --- bad input, and what is said of it -----------------------------------------------------------------------------
 
 
