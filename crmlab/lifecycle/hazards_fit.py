@@ -1,5 +1,6 @@
 """What a model of hazards says of a customer's future, and whether its effects stay the same over time."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ from scipy import linalg, stats
 
 from crmlab.arguments import one_of
 from crmlab.lifecycle import hazard_plots
-from crmlab.lifecycle.checks import as_numbers
+from crmlab.lifecycle.checks import as_numbers, one_number
 from crmlab.lifecycle.grouped import GroupedPart
 from crmlab.lifecycle.multistate import _with_interval
 from crmlab.lifecycle.newton import maximise
@@ -27,8 +28,8 @@ class HazardsFit(LikelihoodResult):
 
     Coefficients are logarithms: of hazard ratios, or of ratios of odds where the grouped model has several exits. Times are in the
     unit of the stays. A `profile` says of which customer a prediction is: a mapping of the formula's columns to values, or a DataFrame
-    with a row a profile, whose index then is the first level of the result. Predictions start at time 0 (or `since`) in the phase
-    `start`; without it in the phase in which all customers start. Their intervals are on scales that keep them in range (see
+    with a row a profile, whose index then is the first level of the result. Predictions start at the first time at which anybody was
+    observed (0 unless all enter late), or at `since`, in the phase `start`; without it in the phase in which all customers start. Their intervals are on scales that keep them in range (see
     `MultistateFit`), by the delta method from coefficients and baselines together.
 
     Attributes
@@ -179,7 +180,16 @@ class HazardsFit(LikelihoodResult):
                 f"between= takes two profiles, such as ({{'grade': 'ordinary'}}, {{'grade': 'gold'}}); got {between!r}."
             )
         names = {"ever_reach": ("phase", "horizon"), "expected_time": ("horizon",)}.get(quantity, ("times",))
-        named = dict(zip(names, args)) | {name: kwargs[name] for name in kwargs}
+        named = dict(zip(names, args)) | kwargs
+        if lacking := [name for name in names if name not in named]:
+            raise ValueError(
+                f"difference({quantity!r}, ...) needs {lacking[0]}=, as {quantity}() does: difference({quantity!r}, {lacking[0]}=..., between=...)."
+            )
+        for one in between:
+            if isinstance(one, pd.DataFrame) and len(one) != 1:
+                raise ValueError(
+                    f"between= takes two profiles of one customer each; got a table with {len(one)} rows. Fix: give mappings, or one row, table.iloc[[0]]."
+                )
         work = getattr(self, f"_{quantity}")
         (a, _, _, first), (b, _, index, second) = (
             work(self._columns(self._profiles(one)[0])[0], **named) for one in between
@@ -309,7 +319,10 @@ class HazardsFit(LikelihoodResult):
                 weights[kept, 0] = inverse
                 variance = self._spread_within(parts, weights, np.flatnonzero(span == s)).item()
             found.append(row | {"estimate": estimate, "std_error": np.sqrt(variance)})
-        table, z = pd.DataFrame(found, columns=["begin", "end", "moves", "estimate", "std_error"]), normal_quantile(level)
+        table, z = (
+            pd.DataFrame(found, columns=["begin", "end", "moves", "estimate", "std_error"]),
+            normal_quantile(level),
+        )
         table["lower"] = table["estimate"] - z * table["std_error"]
         table["upper"] = table["estimate"] + z * table["std_error"]
         return table.set_axis(pd.RangeIndex(1, len(table) + 1, name="span"))
@@ -447,7 +460,7 @@ class HazardsFit(LikelihoodResult):
         return path.estimate(shares, ahead), 1.0, index, path.sensitivity(shares, first, ahead)
 
     def _expected_time(self, x, horizon, start=None, since=None):
-        horizon = self._times(horizon, since)[0]
+        horizon = self._times(one_number("horizon=", horizon), since)[0]
         path, shares, first = self._path(x, start, since)
         since = self._rows.stays.grid[0] if since is None else float(since)
         ahead = path.in_time(first, since, horizon)
@@ -465,6 +478,12 @@ class HazardsFit(LikelihoodResult):
         if self.clock == "reset":
             raise ValueError(
                 "predictions of phases need clock='forward': on the reset clock no phase follows another. cumulative_hazard() is there."
+            )
+        if self.ties == "breslow" and any(part.crowded for part in self._parts):
+            warnings.warn(
+                "many tied moves: Breslow's hazards understate who leaves; take ties='efron'.",
+                UserWarning,
+                stacklevel=4,
             )
         stays = self._rows.stays
         path = Path(
@@ -500,7 +519,7 @@ class HazardsFit(LikelihoodResult):
     def _times(self, times, since):
         found = as_numbers("a time", times)
         grid = self._rows.stays.grid
-        first = grid[0] if since is None else as_numbers("since=", since)[0]
+        first = grid[0] if since is None else one_number("since=", since)
         last = grid[-1]
         if not len(found) or not ((found >= first) & (found <= last)).all() or not grid[0] <= first <= last:
             raise ValueError(
@@ -513,11 +532,40 @@ class HazardsFit(LikelihoodResult):
         needed = self._rows.design._columns
         if profile is None and needed:
             raise ValueError(f"profile= says of which customer: a mapping with {', '.join(needed)}.")
-        if isinstance(profile, pd.DataFrame):
-            if not len(profile):
-                raise ValueError("profile= has no rows.")
-            return profile, False
-        return pd.DataFrame([dict(profile or {})], index=[0]), True
+        single = not isinstance(profile, pd.DataFrame)
+        if single:
+            if not isinstance(profile, Mapping | pd.Series | None):
+                raise TypeError(
+                    f"profile= is a mapping of the formula's columns to values, or a DataFrame with a row a profile; got {profile!r}."
+                )
+            given = {} if profile is None else dict(profile)
+            if strange := [name for name in given if name not in needed]:
+                raise ValueError(
+                    f"profile= has {strange[0]!r}, which is no column of the formula; there are: {', '.join(needed) or 'none'}."
+                )
+            profile = pd.DataFrame({name: [value] for name, value in given.items()}, index=[0])
+        if not len(profile):
+            raise ValueError("profile= has no rows.")
+        if profile.index.has_duplicates:
+            again = profile.index[profile.index.duplicated()][0]
+            raise ValueError(
+                f"profile= has the name {again!r} more than once in its index. Fix: give each row its own."
+            )
+        for name, (least, most) in self._rows.ranges.items():
+            if name not in profile:
+                continue
+            for value in profile[name].dropna():
+                if isinstance(value, str | bool) or not np.isscalar(value) or not np.isfinite(value):
+                    raise ValueError(f"column {name!r} is a number; got {value!r}.")
+                if not least <= value <= most:
+                    warnings.warn(
+                        f"{name!r} was seen from {least:g} to {most:g}; for {value:g} the effect is drawn out beyond it, and the interval does not "
+                        "know how wrong that may be.",
+                        UserWarning,
+                        stacklevel=4,
+                    )
+                    break
+        return profile, single
 
     def _columns(self, profiles):
         """The columns of the formula for each profile."""
