@@ -819,6 +819,7 @@ def test_predictions_refuse_what_they_cannot_know():
         "column 'service' is a number; got '3'": lambda: fit.occupancy(12, who | {"service": "3"}),
         "the name 'a' more than once": lambda: fit.occupancy(12, pd.DataFrame([who, who], index=["a", "a"])),
         "horizon= is one number": lambda: fit.expected_time([3, 6], who),
+        "horizon= is one number; got .3, 6": lambda: lifecycle.fit_multistate(data).expected_time([3, 6]),
         "horizon= is one number; got": lambda: lifecycle.expected_value(fit, dict.fromkeys(PHASES, 1), [3, 6], who),
         "one customer each; got a table with 2": lambda: fit.difference("expected_time", 3, between=(pd.DataFrame([who, who]), who)),
         "needs times=": lambda: fit.difference("occupancy", between=(who, who)),
