@@ -1,5 +1,6 @@
 """The door of every model with a formula: it refuses what cannot be used, counts equal rows, and makes the columns."""
 
+import ast
 import functools
 import warnings
 from dataclasses import dataclass, field
@@ -10,7 +11,10 @@ from scipy import linalg
 
 from crmlab import counting, tables
 
-__all__ = ["count_cases", "count_columns", "row_counts", "Design"]
+__all__ = ["count_cases", "count_columns", "row_counts", "refuse_of_all", "Design"]
+
+# What computes a value from a whole column. Equal rows are counted once here, so the column would not be that of the customers.
+_OF_ALL = {"bs", "cc", "center", "cr", "cs", "lag", "poly", "scale", "standardize"}
 
 
 def count_cases(formula, data, weights=None):
@@ -125,6 +129,7 @@ def _needed(formula):
         raise ValueError(f"formula {formula!r} cannot be read: {str(error).splitlines()[0]}") from None
     if not hasattr(parsed, "lhs"):
         raise ValueError(f"formula {formula!r} has no answer: write it before a tilde, as in 'loyalty ~ satisfaction'.")
+    refuse_of_all(formula, parsed.rhs)
     answer = [str(name) for name in parsed.lhs.required_variables]
     terms = [str(term) for term in parsed.lhs]
     if len(answer) != 1 or len(terms) != 1 or terms[0].strip("`") != answer[0]:
@@ -132,6 +137,21 @@ def _needed(formula):
             f"formula {formula!r}: before the tilde stands one column as it is; compute a new column for anything else."
         )
     return answer[0], (*answer, *sorted(str(name) for name in parsed.rhs.required_variables if str(name) != answer[0]))
+
+
+def refuse_of_all(formula, terms):
+    """Refuse terms such as ``scale(x)``, whose value for one customer depends on all the others."""
+    for term in terms:
+        for factor in term.factors:
+            if factor.eval_method.value != "python":
+                continue
+            calls = [
+                node.func for node in ast.walk(ast.parse(str(factor.expr), mode="eval")) if isinstance(node, ast.Call)
+            ]
+            if any(isinstance(call, ast.Name) and call.id in _OF_ALL for call in calls):
+                raise ValueError(
+                    f"formula {formula!r}: {str(factor.expr)!r} depends on all customers; make a column of it first, and name that column."
+                )
 
 
 def _refuse(data, name, wrong, fix):

@@ -1,5 +1,7 @@
 """Hazards with covariates and the money of phases: against R and statsmodels, against known truth, on bad input."""
 
+from contextlib import nullcontext
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -235,7 +237,7 @@ def test_without_covariates_it_is_the_aalen_johansen_estimate(errors):
     )
 
 
-@pytest.mark.filterwarnings("ignore:.*fewer than 5 an effect")
+@pytest.mark.filterwarnings("ignore:.*fewer than 5 an effect", "ignore:many tied moves")
 @pytest.mark.parametrize(("model", "ties"), [("cox", "breslow"), ("grouped", "efron")])
 def test_clustered_errors_are_what_each_customer_would_change(model, ties):
     data = simulate.lifecycle(30, observed_from=6, ties=True, effects={}, seed=5)
@@ -601,11 +603,60 @@ def test_purchases_fall_into_the_stays_in_which_they_were_made(rng):
         lifecycle.add_purchases(episodes, log, amount="spent")
 
 
+def test_a_log_that_does_not_say_what_stays_brought_is_refused():
+    log = simulate.shop(30, years=1, rate=5, seed=1)
+    episodes = lifecycle.phase_episodes(log, unit="week")
+    first = log.index == log.index[3]
+    cases = {
+        "column 'date' of the log: 1 of": lambda: lifecycle.add_purchases(episodes, log.assign(date=log["date"].mask(first))),
+        "column 'amount' of the log: 1 of .*row 3: customer_id": lambda: lifecycle.add_purchases(
+            episodes, log.assign(amount=log["amount"].mask(first))
+        ),
+        "column 'customer_id' of the log: 1 of": lambda: lifecycle.add_purchases(
+            episodes, log.assign(customer_id=log["customer_id"].astype(object).mask(first))
+        ),
+        "the episodes have no rows": lambda: lifecycle.add_purchases(episodes[:0], log),
+        "the episodes have no column 'entry'": lambda: lifecycle.add_purchases(episodes.drop(columns="entry"), log),
+        "the log has no such customer": lambda: lifecycle.add_purchases(
+            episodes, log.assign(customer_id="c" + log["customer_id"].astype(str))
+        ),
+    }  # fmt: skip
+    for message, work in cases.items():
+        with pytest.raises(ValueError, match=message):
+            work()
+
+
+def test_stays_whose_money_has_no_place_are_refused():
+    data = stays(50)
+    third = data.index == data.index[2]
+    cases = {
+        "column 'phase' of the episodes: 1 of .*row 2: customer_id": data.assign(phase=data["phase"].mask(third)),
+        "column 'customer_id' of the episodes: 1 of": data.assign(customer_id=data["customer_id"].mask(third)),
+        "column 'entry' of the episodes: 1 of": data.assign(entry=data["entry"].mask(third)),
+        "column 'exit' of the episodes: 1 of": data.assign(exit=data["exit"].mask(third)),
+        "ends after it began": data.assign(exit=data["exit"].mask(third, data["entry"] - 1)),
+        "column 'grade': 1 of": data.assign(grade=data["grade"].mask(third)),
+        "the episodes have no rows": data[:0],
+    }
+    for message, table in cases.items():
+        with pytest.raises(ValueError, match=message):
+            lifecycle.value_by_phase(table, groups="grade")
+    # Of one customer nobody knows how customers differ.
+    who = data["customer_id"].iloc[0]
+    one = lifecycle.value_by_phase(data[data["customer_id"] == who]).summary()
+    assert one["std_error"].isna().all() and one["estimate"].notna().any()
+    rare = pd.DataFrame({"customer_id": [1, 2, 2], "phase": ["a", "a", "b"], "entry": [0.0, 0, 3], "exit": [5.0, 3, 4]})
+    rare = rare.assign(next_phase=[None, "b", None], margin=[3.0, 1, 7])
+    found = lifecycle.expected_value(lifecycle.fit_multistate(rare), lifecycle.value_by_phase(rare), 4)
+    assert found["std_error"].notna().tolist() == [True, False, False]
+
+
 def test_values_of_groups(rng):
     data = stays(500)
     both = lifecycle.value_by_phase(data, groups="grade")
     alone = lifecycle.value_by_phase(data[data["grade"] == "gold"])
     pd.testing.assert_frame_equal(both.of("gold").summary(), alone.summary())
+    assert both.of("gold").nobs == data.loc[data["grade"] == "gold", "customer_id"].nunique() < both.nobs
     assert both.groups == ("gold", "ordinary") and set(both.summary().index.get_level_values("group")) == set(
         both.groups
     )
@@ -614,6 +665,23 @@ def test_values_of_groups(rng):
         lifecycle.expected_value(fit, both, 24, {"grade": "gold"})
     with pytest.raises(ValueError, match="there is no group 'silver'"):
         both.of("silver")
+
+
+@pytest.mark.parametrize("errors", ["model", "clustered"])
+@pytest.mark.parametrize("model", ["cox", "grouped"])
+@pytest.mark.parametrize("shared", [(), ["service"]], ids=["separate", "shared"])
+def test_one_span_of_all_moves_gives_the_effect_and_its_error_again(model, errors, shared, rng):
+    data = stays(400, ties=True)
+    # Two columns that go together: what one of them explains is uncertain as long as the other is.
+    data["twin"] = data["service"] + rng.integers(0, 2, len(data))
+    fit = lifecycle.fit_hazards(data, "service + twin", model=model, errors=errors, shared=shared)
+    for name in fit.params.index:
+        one, whole = fit.effect_over_time(*name, spans=1).iloc[0], fit.summary().loc[name]
+        columns = ["estimate", "std_error", "lower", "upper"]
+        np.testing.assert_allclose(one[columns].astype(float), whole[columns], rtol=1e-6, atol=1e-9)
+    assert len(fit.effect_over_time(*name, spans=4)) == 4
+    with pytest.raises(ValueError, match="spans= is the number of spans"):
+        fit.effect_over_time(*name, spans=0)
 
 
 # --- bad input, and what is said of it -----------------------------------------------------------------------------
@@ -696,6 +764,36 @@ def test_useless_terms_and_columns_are_refused_by_name():
         lifecycle.fit_hazards(data, ["service"])
 
 
+def test_terms_that_depend_on_all_customers_or_on_nothing_are_refused():
+    data = simulate.lifecycle(200, seed=1)
+    for term in ("scale(service)", "center(service)", "bs(service, df=4)", "poly(service, 2)", "C(lag(service))"):
+        for formula in (term, f"grade + {term}"):
+            with pytest.raises(ValueError, match="depends on all customers; make a column of it first"):
+                lifecycle.fit_hazards(data, formula)
+    assert len(lifecycle.fit_hazards(data, "np.log(service)").params) == 7
+    with pytest.raises(ValueError, match="column 'one' has the same value, 'a', in every row"):
+        lifecycle.fit_hazards(data.assign(one="a"), "one + service")
+    data["regular"] = (data["service"] > 3).map({True: "yes", False: "no"})
+    for name in ("regular", "C(regular)"):
+        for formula in ("C(regular)", "Q('regular')"):
+            assert lifecycle.fit_hazards(data, formula, shared=[name]).params.index[0][0] == "all"
+
+
+def test_breslow_where_everybody_leaves_is_said_to_understate_it():
+    cliff = _first_stays()
+    late = cliff["exit"] >= 3
+    cliff.loc[late, "exit"] = 3.0
+    cliff.loc[late, "next_phase"] = "decline"
+    left = {}
+    for ties in ("efron", "breslow"):
+        fit = lifecycle.fit_hazards(cliff, "service", ties=ties)
+        with pytest.warns(UserWarning, match="many tied moves") if ties == "breslow" else nullcontext():
+            left[ties] = fit.occupancy([3], {"service": 3}).loc[(3, "exploration"), "estimate"]
+    assert left["breslow"] > 0.15 and left["efron"] < 0.02
+    calm = lifecycle.fit_hazards(simulate.lifecycle(400, seed=1), "service", ties="breslow")
+    assert calm.occupancy([3], {"service": 3})["estimate"].sum() == pytest.approx(1)
+
+
 def test_predictions_refuse_what_they_cannot_know():
     data = simulate.lifecycle(400, seed=1)
     fit = lifecycle.fit_hazards(data, "channel + service")
@@ -717,6 +815,24 @@ def test_predictions_refuse_what_they_cannot_know():
         "one of the moves that were seen": lambda: lifecycle.what_if(fit, "a -> b", 2, dict.fromkeys(PHASES, 1), 12, who),
         "a number above 0": lambda: lifecycle.what_if(fit, "decline -> build-up", 0, dict.fromkeys(PHASES, 1), 12, who),
         "a number above 1": lambda: lifecycle.rank_transitions(fit, 0.9, dict.fromkeys(PHASES, 1), 12, who),
+        "profile= has 'chanel'": lambda: fit.occupancy(12, who | {"chanel": "web"}),
+        "column 'service' is a number; got '3'": lambda: fit.occupancy(12, who | {"service": "3"}),
+        "the name 'a' more than once": lambda: fit.occupancy(12, pd.DataFrame([who, who], index=["a", "a"])),
+        "horizon= is one number": lambda: fit.expected_time([3, 6], who),
+        "horizon= is one number; got .3, 6": lambda: lifecycle.fit_multistate(data).expected_time([3, 6]),
+        "horizon= is one number; got": lambda: lifecycle.expected_value(fit, dict.fromkeys(PHASES, 1), [3, 6], who),
+        "one customer each; got a table with 2": lambda: fit.difference("expected_time", 3, between=(pd.DataFrame([who, who]), who)),
+        "needs times=": lambda: fit.difference("occupancy", between=(who, who)),
+        "got '20%'": lambda: lifecycle.what_if(fit, "decline -> build-up", "20%", dict.fromkeys(PHASES, 1), 12, who),
+        "got '1.2'": lambda: lifecycle.rank_transitions(fit, "1.2", dict.fromkeys(PHASES, 1), 12, who),
+        "such as 0.01; got 'a'": lambda: lifecycle.expected_value(fit, dict.fromkeys(PHASES, 1), 12, who, discount="a"),
+        "a number above 0; got '1'": lambda: lifecycle.fit_hazards(data, "service", model="grouped", width="1"),
+        "gives 'decline' no number: 'a'": lambda: lifecycle.expected_value(fit, dict.fromkeys(PHASES, 1) | {"decline": "a"}, 12, who),
+        "names 'declin', which is no phase": lambda: lifecycle.expected_value(fit, dict.fromkeys(PHASES, 1) | {"declin": 1}, 12, who),
+        "cost= is one number": lambda: lifecycle.what_if(fit, "decline -> build-up", 2, dict.fromkeys(PHASES, 1), 12, who, cost=np.nan),
+        "nothing to rank": lambda: lifecycle.rank_transitions(
+            lifecycle.fit_multistate(data[data["phase"] == "exploration"]), 1.2, dict.fromkeys(PHASES, 1), 12, start="decline"
+        ),
         "discount= is a rate": lambda: lifecycle.expected_value(fit, dict.fromkeys(PHASES, 1), 12, who, discount=-1),
         "hold no number": lambda: lifecycle.value_by_phase(data.assign(margin=np.nan)),
         "'profit' is not there": lambda: lifecycle.value_by_phase(data, money="profit"),
@@ -729,6 +845,10 @@ def test_predictions_refuse_what_they_cannot_know():
             work()
     with pytest.raises(TypeError, match="fit= is what"):
         lifecycle.expected_value(data, dict.fromkeys(PHASES, 1), 12)
+    with pytest.raises(TypeError, match=r"profile= is a mapping .*; got \[3\]"):
+        fit.occupancy(12, [3])
+    with pytest.warns(UserWarning, match="'service' was seen from 1 to 5; for 99"):
+        fit.occupancy(12, who | {"service": 99})
     one = simulate.lifecycle(1, seed=4)
     assert lifecycle.fit_hazards(one, "1").nobs == 1
 

@@ -1,5 +1,6 @@
 """Stays with covariates on their way into a model of hazards: checked, coded, and counted by kind of customer."""
 
+import re
 import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -7,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from crmlab.design import Design
+from crmlab.design import Design, refuse_of_all
 from crmlab.lifecycle.stays import Intake, Stays, _positions, distinct_histories
 
 __all__ = ["Rows", "take_rows", "term_factors"]
@@ -22,6 +23,7 @@ class Rows:
     matrix: np.ndarray = field(repr=False)  # (kinds of customers, terms)
     names: list  # of the terms
     pattern: np.ndarray = field(repr=False)
+    ranges: dict = field(repr=False)  # least and largest value seen, of columns of numbers
 
     @property
     def weight(self):
@@ -107,6 +109,10 @@ def take_rows(episodes, formula, clock, phases, weights, gaps):
     codes, levels = np.zeros(len(data), np.int64), []
     for name in columns:
         code, found = _levels(data, name, intake)
+        if len(found) == 1:
+            raise ValueError(
+                f"column {name!r} has the same value, {found.tolist()[0]!r}, in every row: it explains nothing. Fix: leave it out."
+            )
         codes, levels = codes * len(found) + code, [*levels, found]
         # Only codes that occur, so that the next column has room.
         codes, seen = _factorize(codes, int(codes.max()) + 1)
@@ -121,7 +127,8 @@ def take_rows(episodes, formula, clock, phases, weights, gaps):
         )
     kept = [number for number, name in enumerate(design.names) if name != "Intercept"]
     pattern = codes if intake.order is None else codes[intake.order]
-    return Rows(stays, design, design.matrix[:, kept], [design.names[number] for number in kept], pattern)
+    ranges = {name: (cases[name].min(), cases[name].max()) for name in columns if name not in design.levels}
+    return Rows(stays, design, design.matrix[:, kept], [design.names[number] for number in kept], pattern, ranges)
 
 
 def _columns(formula, data):
@@ -137,9 +144,11 @@ def _columns(formula, data):
     right = right.strip() if tilde else formula.strip()
     full = f"moves ~ {right}"
     try:
-        names = sorted(str(name) for name in formulaic.Formula(full).rhs.required_variables)
+        terms = formulaic.Formula(full).rhs
+        names = sorted(str(name) for name in terms.required_variables)
     except Exception as error:
         raise ValueError(f"formula {formula!r} cannot be read: {str(error).splitlines()[0]}") from None
+    refuse_of_all(formula, terms)
     for name in names:
         if name not in data.columns:
             raise ValueError(
@@ -155,7 +164,9 @@ def _levels(data, name, intake):
     missing = column.isna().to_numpy()
     if pd.api.types.is_float_dtype(column):
         missing = missing | np.isinf(column.to_numpy(dtype=float, na_value=np.nan))
-    intake._refuse(missing, name, "missing or infinite: fill it in, or leave these customers out and say so")
+    intake._refuse(
+        missing, name, "it is missing or infinite there; fill it in, or leave these customers out and say so"
+    )
     if isinstance(column.dtype, pd.CategoricalDtype):
         return column.cat.codes.to_numpy().astype(np.int64), np.asarray(column.cat.categories, dtype=object)
     code, found = pd.factorize(column)
@@ -189,8 +200,14 @@ def _reset(stays):
 
 
 def term_factors(name):
-    """The columns that a term is made of: 'channel[T.shop]:service' of channel and service."""
-    return {piece.partition("[")[0] for piece in name.split(":")}
+    """The columns that a term is made of: 'channel[T.shop]:C(service)[T.2]' of channel and service."""
+    return {bare(piece.partition("[")[0]) for piece in name.split(":")}
+
+
+def bare(factor):
+    """A column without what the formula wraps it in: 'service' of 'C(service)' and of "Q('service')"."""
+    inside = re.fullmatch(r"(?:C|Q)\(\s*(['\"]?)([^,'\"]+?)\1\s*(?:,.*)?\)", factor)
+    return inside[2] if inside else factor
 
 
 def refuse_flat(matrix, names, pattern, count, move):

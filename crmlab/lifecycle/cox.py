@@ -102,6 +102,11 @@ class CoxPart:
         """The first and last time at which a stay is at risk; the first lies after the last if at none."""
         return np.searchsorted(self.where, begin, "right"), np.searchsorted(self.where, end, "right") - 1
 
+    @functools.cached_property
+    def crowded(self):
+        """Whether at some time several, and more than a fifth of those at risk, moved."""
+        return bool(((self.d > 1) & (self.d > 0.2 * self.at_risk())).any())
+
     def at_risk(self):
         """Customers at risk at each time."""
         ones = np.ones((self.design.shape[0], 1))

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import linalg
 
 from crmlab.arguments import one_of
-from crmlab.lifecycle.covariates import refuse_flat, take_rows, term_factors, warn_few
+from crmlab.lifecycle.covariates import bare, refuse_flat, take_rows, term_factors, warn_few
 from crmlab.lifecycle.cox import CoxPart
 from crmlab.lifecycle.grouped import GroupedPart
 from crmlab.lifecycle.hazards_fit import HazardsFit
@@ -60,7 +60,8 @@ def fit_hazards(
         The columns alone, ``"channel + grade * service"``; ``"1"`` for none. Categories are compared with their first.
     model : {"cox", "grouped"}
     ties : {"efron", "breslow"}
-        For Cox's model: what several moves at one time count. Efron's rule is nearer the truth.
+        For Cox's model: what several moves at one time count. Efron's rule is nearer the truth. Where a large share of those at risk moves at one
+        time, Breslow's hazards understate who leaves: of everybody who moves on one day a third would seem to stay. Predictions then warn.
     shared : "all" or sequence of str
         Columns whose effects are the same for every kind of move. Their coefficients stand under the transition ``"all"``.
     errors : {"model", "clustered"}
@@ -171,7 +172,7 @@ def fit_hazards(
 
 
 def _whole_periods(grid, width):
-    if not np.isscalar(width) or not width > 0:
+    if isinstance(width, str | bool) or not np.isscalar(width) or not 0 < width < np.inf:
         raise ValueError(f"width= is the length of a period, a number above 0; got {width!r}.")
     off = np.abs(grid / width - np.round(grid / width)) > 1e-6
     if off.any():
@@ -188,6 +189,8 @@ def _parts(rows, model, ties, shared):
     every = {factor for name in names for factor in term_factors(name)}
     if isinstance(shared, str) and shared != "all":
         raise TypeError(f"shared= is 'all' or a list of columns, such as [{shared!r}]; got {shared!r}.")
+    if shared != "all":
+        shared = [bare(str(name)) for name in shared]
     if shared != "all" and (strange := set(shared) - every):
         raise ValueError(
             f"shared= names {sorted(map(str, strange))[0]!r}, which is no column of the formula; there are: {', '.join(sorted(every)) or 'none'}."

@@ -1,15 +1,16 @@
 """What a model of hazards says of a customer's future, and whether its effects stay the same over time."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import linalg, stats
 
 from crmlab.arguments import one_of
 from crmlab.lifecycle import hazard_plots
-from crmlab.lifecycle.checks import as_numbers
+from crmlab.lifecycle.checks import as_numbers, one_number
 from crmlab.lifecycle.grouped import GroupedPart
 from crmlab.lifecycle.multistate import _with_interval
 from crmlab.lifecycle.newton import maximise
@@ -27,8 +28,8 @@ class HazardsFit(LikelihoodResult):
 
     Coefficients are logarithms: of hazard ratios, or of ratios of odds where the grouped model has several exits. Times are in the
     unit of the stays. A `profile` says of which customer a prediction is: a mapping of the formula's columns to values, or a DataFrame
-    with a row a profile, whose index then is the first level of the result. Predictions start at time 0 (or `since`) in the phase
-    `start`; without it in the phase in which all customers start. Their intervals are on scales that keep them in range (see
+    with a row a profile, whose index then is the first level of the result. Predictions start at the first time at which anybody was
+    observed (0 unless all enter late), or at `since`, in the phase `start`; without it in the phase in which all customers start. Their intervals are on scales that keep them in range (see
     `MultistateFit`), by the delta method from coefficients and baselines together.
 
     Attributes
@@ -179,7 +180,16 @@ class HazardsFit(LikelihoodResult):
                 f"between= takes two profiles, such as ({{'grade': 'ordinary'}}, {{'grade': 'gold'}}); got {between!r}."
             )
         names = {"ever_reach": ("phase", "horizon"), "expected_time": ("horizon",)}.get(quantity, ("times",))
-        named = dict(zip(names, args)) | {name: kwargs[name] for name in kwargs}
+        named = dict(zip(names, args)) | kwargs
+        if lacking := [name for name in names if name not in named]:
+            raise ValueError(
+                f"difference({quantity!r}, ...) needs {lacking[0]}=, as {quantity}() does: difference({quantity!r}, {lacking[0]}=..., between=...)."
+            )
+        for one in between:
+            if isinstance(one, pd.DataFrame) and len(one) != 1:
+                raise ValueError(
+                    f"between= takes two profiles of one customer each; got a table with {len(one)} rows. Fix: give mappings, or one row, table.iloc[[0]]."
+                )
         work = getattr(self, f"_{quantity}")
         (a, _, _, first), (b, _, index, second) = (
             work(self._columns(self._profiles(one)[0])[0], **named) for one in between
@@ -200,13 +210,14 @@ class HazardsFit(LikelihoodResult):
     def proportionality(self, transform="rank"):
         r"""Do the effects stay the same over time? A score test for each term, and for all.
 
-        Adds :math:`\gamma\, g(t)\, x` to the model and tests :math:`\gamma = 0`, without fitting it (Grambsch and Therneau 1994, in the exact form
-        of ``cox.zph`` since version 3 of R's survival).
+        Adds :math:`\gamma\, g(t)\, x` to the model and tests :math:`\gamma = 0`, without fitting it (Grambsch and Therneau 1994, as the
+        score test of ``cox.zph`` since version 3 of R's survival).
 
         Parameters
         ----------
         transform : {"rank", "identity", "log"} or callable
-            :math:`g(t)`: the share of the moves of that kind that came before, the time, or its logarithm.
+            :math:`g(t)`: the share of the moves of that kind that came before, the time, or its logarithm. ``"identity"`` and ``"log"`` are those of
+            ``cox.zph``; ``"rank"`` differs from R's, which ranks all times of exit, and from R's default, ``"km"``. Clustering is ignored, as in R.
 
         Returns
         -------
@@ -241,7 +252,11 @@ class HazardsFit(LikelihoodResult):
         )
 
     def effect_over_time(self, transition, term, spans=8, level=0.95):
-        """An effect within spans of time that hold equally many moves: one Newton step from the common estimate.
+        """An effect within spans of time that hold equally many moves: one Newton step from the common estimates.
+
+        All effects on these moves (with `shared` ones: on all moves) are let free within the span, so that the errors know of terms that go
+        together; one span of all moves gives `summary` again. Clustered errors are clustered here too. Where a span holds too few moves for all effects
+        apart, its information is taken as its share of that of all moves.
 
         Parameters
         ----------
@@ -259,33 +274,70 @@ class HazardsFit(LikelihoodResult):
             raise ValueError(
                 f"there is no effect of {term!r} on {transition!r}; there are: {'; '.join(f'{b} in {a}' for a, b in self.params.index)}."
             )
+        if isinstance(spans, bool) or not isinstance(spans, int | np.integer) or spans < 1:
+            raise ValueError(f"spans= is the number of spans of time, a whole number of 1 or more; got {spans!r}.")
         place = self.params.index.get_loc((transition, term))
-        pieces = []
+        grid, size = self._rows.stays.grid, len(self.params)
+        moves = np.zeros(len(grid))
         for part in self._parts:
-            u, v = part.pieces_by_time
-            for column in np.flatnonzero(part.columns.ravel() == place):
-                exit = column // part.columns.shape[1]
-                often = part.d if len(part.targets) == 1 else part.y.sum(axis=1)[:, exit]
-                pieces.append((self._rows.stays.grid[part.where], often, u[:, column], v[:, column, column]))
-        times, moves, u, v = (np.concatenate(piece) for piece in zip(*pieces))
-        order = np.argsort(times, kind="stable")
-        times, moves, u, v = times[order], moves[order], u[order], v[order]
+            for exit in np.flatnonzero((part.columns == place).any(axis=1)):
+                moves[part.where] += part.d if len(part.targets) == 1 else part.y.sum(axis=1)[:, exit]
         through = (moves.cumsum() - moves / 2) / moves.sum()
         span = np.minimum((through * spans).astype(int), spans - 1)
-        sums = [np.bincount(span, values, spans) for values in (moves, u, v)]
-        used = np.flatnonzero((sums[0] > 0) & (sums[2] > 1e-12 * v.sum()))
-        estimate = self.params.iloc[place] + sums[1][used] / sums[2][used]
-        error, z = 1 / np.sqrt(sums[2][used]), normal_quantile(level)
-        seen = moves > 0
-        bounds = [(times[seen & (span == s)].min(), times[seen & (span == s)].max()) for s in used]
-        columns = {"begin": [a for a, _ in bounds], "end": [b for _, b in bounds], "moves": sums[0][used]}
-        columns |= {
-            "estimate": estimate,
-            "std_error": error,
-            "lower": estimate - z * error,
-            "upper": estimate + z * error,
-        }
-        return pd.DataFrame(columns, pd.RangeIndex(1, len(used) + 1, name="span"))
+        # Parts hang together with this one if they have a coefficient in common with it.
+        mine = {place}
+        for _ in range(2):
+            for part in self._parts:
+                own = set(part.columns.ravel().tolist())
+                mine |= own if own & mine else set()
+        parts = [part for part in self._parts if mine & set(part.columns.ravel().tolist())]
+        kept = np.setdiff1d(sorted(mine), self._lost)
+        score, information = np.zeros((spans, size)), np.zeros((spans, size, size))
+        for part in parts:
+            u, v = part.pieces_by_time
+            at, of = part.columns.ravel(), span[part.where]
+            np.add.at(score, (of[:, None], at[None]), u)
+            np.add.at(information, (of[:, None, None], at[:, None], at[None]), v)
+        score, information = score[:, kept], information[:, kept[:, None], kept]
+        whole, share = information.sum(axis=0), np.bincount(span, moves, spans) / moves.sum()
+        here = int(np.searchsorted(kept, place))
+        found = []
+        for s in np.flatnonzero(share > 0):
+            at = np.flatnonzero((moves > 0) & (span == s))
+            row = {"begin": grid[at[0]], "end": grid[at[-1]], "moves": moves[at].sum()}
+            if place in self._lost:
+                found.append(row | {"estimate": np.nan, "std_error": np.nan})
+                continue
+            if information[s, here, here] <= 1e-12 * whole[here, here]:
+                continue
+            least = linalg.eigvalsh(information[s], whole, subset_by_index=[0, 0])[0]
+            inverse = linalg.inv(information[s] if least > 1e-3 * share[s] else whole * share[s])[here]
+            estimate = self.params.iloc[place] + inverse @ score[s]
+            variance = inverse[here]
+            if self.errors == "clustered":
+                weights = np.zeros((size, 1))
+                weights[kept, 0] = inverse
+                variance = self._spread_within(parts, weights, np.flatnonzero(span == s)).item()
+            found.append(row | {"estimate": estimate, "std_error": np.sqrt(variance)})
+        table, z = (
+            pd.DataFrame(found, columns=["begin", "end", "moves", "estimate", "std_error"]),
+            normal_quantile(level),
+        )
+        table["lower"] = table["estimate"] - z * table["std_error"]
+        table["upper"] = table["estimate"] + z * table["std_error"]
+        return table.set_axis(pd.RangeIndex(1, len(table) + 1, name="span"))
+
+    def _spread_within(self, parts, weights, positions):
+        """Covariance of weighted scores from customers' histories, of which only some neighbouring times count."""
+        rows, (low, high) = self._rows, (positions[0], positions[-1])
+        pattern, origin, target, begin, end = rows.kinds
+        whole = np.zeros((len(pattern), weights.shape[1]))
+        for part in parts:
+            inside = np.flatnonzero((origin == part.origin) & (begin < high) & (end >= low))
+            to = np.where(end[inside] <= high, target[inside], -1)
+            since, until = np.maximum(begin[inside], low - 1), np.minimum(end[inside], high)
+            whole[inside] += part.influence(pattern[inside], since, until, to, weights[part.columns])
+        return rows.spread(whole)
 
     def shortcut(self):
         """What one complementary log-log model an exit would get wrong, where the grouped model has several exits.
@@ -408,7 +460,7 @@ class HazardsFit(LikelihoodResult):
         return path.estimate(shares, ahead), 1.0, index, path.sensitivity(shares, first, ahead)
 
     def _expected_time(self, x, horizon, start=None, since=None):
-        horizon = self._times(horizon, since)[0]
+        horizon = self._times(one_number("horizon=", horizon), since)[0]
         path, shares, first = self._path(x, start, since)
         since = self._rows.stays.grid[0] if since is None else float(since)
         ahead = path.in_time(first, since, horizon)
@@ -426,6 +478,12 @@ class HazardsFit(LikelihoodResult):
         if self.clock == "reset":
             raise ValueError(
                 "predictions of phases need clock='forward': on the reset clock no phase follows another. cumulative_hazard() is there."
+            )
+        if self.ties == "breslow" and any(part.crowded for part in self._parts):
+            warnings.warn(
+                "many tied moves: Breslow's hazards understate who leaves; take ties='efron'.",
+                UserWarning,
+                stacklevel=4,
             )
         stays = self._rows.stays
         path = Path(
@@ -461,7 +519,7 @@ class HazardsFit(LikelihoodResult):
     def _times(self, times, since):
         found = as_numbers("a time", times)
         grid = self._rows.stays.grid
-        first = grid[0] if since is None else as_numbers("since=", since)[0]
+        first = grid[0] if since is None else one_number("since=", since)
         last = grid[-1]
         if not len(found) or not ((found >= first) & (found <= last)).all() or not grid[0] <= first <= last:
             raise ValueError(
@@ -474,11 +532,40 @@ class HazardsFit(LikelihoodResult):
         needed = self._rows.design._columns
         if profile is None and needed:
             raise ValueError(f"profile= says of which customer: a mapping with {', '.join(needed)}.")
-        if isinstance(profile, pd.DataFrame):
-            if not len(profile):
-                raise ValueError("profile= has no rows.")
-            return profile, False
-        return pd.DataFrame([dict(profile or {})], index=[0]), True
+        single = not isinstance(profile, pd.DataFrame)
+        if single:
+            if not isinstance(profile, Mapping | pd.Series | None):
+                raise TypeError(
+                    f"profile= is a mapping of the formula's columns to values, or a DataFrame with a row a profile; got {profile!r}."
+                )
+            given = {} if profile is None else dict(profile)
+            if strange := [name for name in given if name not in needed]:
+                raise ValueError(
+                    f"profile= has {strange[0]!r}, which is no column of the formula; there are: {', '.join(needed) or 'none'}."
+                )
+            profile = pd.DataFrame({name: [value] for name, value in given.items()}, index=[0])
+        if not len(profile):
+            raise ValueError("profile= has no rows.")
+        if profile.index.has_duplicates:
+            again = profile.index[profile.index.duplicated()][0]
+            raise ValueError(
+                f"profile= has the name {again!r} more than once in its index. Fix: give each row its own."
+            )
+        for name, (least, most) in self._rows.ranges.items():
+            if name not in profile:
+                continue
+            for value in profile[name].dropna():
+                if isinstance(value, str | bool) or not np.isscalar(value) or not np.isfinite(value):
+                    raise ValueError(f"column {name!r} is a number; got {value!r}.")
+                if not least <= value <= most:
+                    warnings.warn(
+                        f"{name!r} was seen from {least:g} to {most:g}; for {value:g} the effect is drawn out beyond it, and the interval does not "
+                        "know how wrong that may be.",
+                        UserWarning,
+                        stacklevel=4,
+                    )
+                    break
+        return profile, single
 
     def _columns(self, profiles):
         """The columns of the formula for each profile."""

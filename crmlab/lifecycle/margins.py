@@ -7,7 +7,7 @@ import pandas as pd
 
 from crmlab import style
 from crmlab.counting import _DAYS
-from crmlab.lifecycle.checks import carry_along
+from crmlab.lifecycle.checks import carry_along, refuse_rows
 from crmlab.lifecycle.phases import phase_colours
 from crmlab.likelihood import normal_quantile
 
@@ -42,7 +42,7 @@ def add_purchases(episodes, log, amount="amount", unit=None, customer="customer_
     Raises
     ------
     ValueError
-        If a column is not there, or the unit is not known.
+        If a column is not there or holds something missing, the unit is not known, there are no episodes, or the log does not have their customers.
 
     Examples
     --------
@@ -62,7 +62,17 @@ def add_purchases(episodes, log, amount="amount", unit=None, customer="customer_
     for name in (customer, date, amount):
         if name not in log.columns:
             raise ValueError(f"the log has no column {name!r}; there are: {', '.join(map(str, log.columns))}.")
-    days = pd.to_datetime(log[date]).dt.normalize()
+    _require_stays(episodes, ("customer_id", "entry", "exit"), "Fix: make them of the log with phase_episodes(log).")
+    made = pd.to_datetime(log[date], errors="coerce")
+    money = pd.to_numeric(log[amount], errors="coerce").to_numpy(float)
+    of, out = " of the log", "fill it in, or leave these purchases out of the log before the episodes are made of it"
+    refuse_rows(log, customer, log[customer].isna(), out, of, (date, amount))
+    refuse_rows(log, date, made.isna(), f"it is no date there; {out}", of, (customer, amount))
+    refuse_rows(log, amount, ~np.isfinite(money), f"it is no amount there; {out}", of, (customer, date))
+    strange = ~episodes["customer_id"].isin(log[customer]).to_numpy()
+    fix = f"the log has no such customer in its column {customer!r}; give the log that the episodes were made of, with ids of the same type"
+    refuse_rows(episodes, "customer_id", strange, fix, " of the episodes", ("phase", "entry", "exit"))
+    days = made.dt.normalize()
     since = (days - days.groupby(log[customer]).transform("min")).dt.days.to_numpy()
     who, names = pd.factorize(log[customer])
     mine = pd.Index(names).get_indexer(episodes["customer_id"])
@@ -73,7 +83,6 @@ def add_purchases(episodes, log, amount="amount", unit=None, customer="customer_
     place = np.minimum(np.searchsorted(keys, who * room + since), len(keys) - 1)
     stay = order[place]
     inside = (mine[stay] == who) & (begin[stay] < since) & (since <= end[stay])
-    money = log[amount].to_numpy(float)
     found = episodes.assign(
         purchases=np.bincount(stay[inside], minlength=len(episodes)),
         money=np.bincount(stay[inside], money[inside], len(episodes)),
@@ -110,7 +119,7 @@ def value_by_phase(episodes, money="margin", groups=None):
     Raises
     ------
     ValueError
-        If a column is not there, or money is missing or infinite somewhere.
+        If there are no rows, a column is not there or something in it is missing or infinite, or a stay ends before it begins.
 
     Examples
     --------
@@ -138,6 +147,9 @@ def value_by_phase(episodes, money="margin", groups=None):
         raise ValueError(
             f"column {money!r}: {len(wrong):,} of {len(episodes):,} rows hold no number ({shown}). Fix: fill in the money, 0 where there was none."
         )
+    _require_stays(episodes, ("customer_id", "phase", "entry", "exit"), "")
+    if groups is not None:
+        refuse_rows(episodes, groups, episodes[groups].isna(), _FILL, "", ("customer_id", "phase"))
     phase = episodes["phase"]
     names = list(phase.cat.categories) if isinstance(phase.dtype, pd.CategoricalDtype) else list(phase.unique())
     place = pd.Index(names).get_indexer(phase)
@@ -154,8 +166,32 @@ def value_by_phase(episodes, money="margin", groups=None):
         with np.errstate(invalid="ignore", divide="ignore"):
             rate = brought.sum(axis=0) / total
             influence = (brought - rate * spent) / total
-        found[value] = (rate, influence.T @ influence, total, brought.sum(axis=0))
+        cov = influence.T @ influence
+        # Of one customer nothing is known of how customers differ.
+        few = (spent > 0).sum(axis=0) < 2
+        cov[few] = cov[:, few] = np.nan
+        found[value] = (rate, cov, total, brought.sum(axis=0), float(len(known)))
     return PhaseValue(tuple(names), money, groups, float(episodes["customer_id"].nunique()), found)
+
+
+_FILL = "it is missing there; fill it in, or leave these customers out and say so"
+
+
+def _require_stays(episodes, columns, fix):
+    """Refuse stays without rows, without these columns, with something missing in them, or that end before they begin."""
+    for name in columns:
+        if name not in episodes.columns:
+            raise ValueError(
+                f"the episodes have no column {name!r}; there are: {', '.join(map(str, episodes.columns))}. {fix}".rstrip()
+            )
+    if not len(episodes):
+        raise ValueError("the episodes have no rows.")
+    times = {name: pd.to_numeric(episodes[name], errors="coerce").to_numpy(float) for name in ("entry", "exit")}
+    for name in columns:
+        bad = ~np.isfinite(times[name]) if name in times else episodes[name].isna().to_numpy()
+        refuse_rows(episodes, name, bad, _FILL, " of the episodes", columns)
+    fix = "a stay ends after it began; look whether entry and exit are exchanged"
+    refuse_rows(episodes, "exit", times["exit"] < times["entry"], fix, " of the episodes", columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +224,7 @@ class PhaseValue:
         """The values of one group."""
         if group not in self._found:
             raise ValueError(f"there is no group {group!r}; there are: {', '.join(map(repr, self.groups)) or 'none'}.")
-        return PhaseValue(self.phases, self.money, None, self.nobs, {None: self._found[group]})
+        return PhaseValue(self.phases, self.money, None, self._found[group][4], {None: self._found[group]})
 
     def summary(self, level=0.95):
         """Money per customer and unit of time in each phase.
@@ -201,11 +237,11 @@ class PhaseValue:
         -------
         pandas.DataFrame
             Indexed by ``parameter`` (the phase; with groups after the group): ``estimate``, ``std_error``, ``lower``, ``upper``. Missing where nobody spent
-            any time.
+            any time; errors also where only one customer did.
         """
         z = normal_quantile(level)
 
-        def table(rate, cov, total, money):
+        def table(rate, cov, total, money, nobs):
             error = np.sqrt(np.diag(cov))
             columns = {"estimate": rate, "std_error": error, "lower": rate - z * error, "upper": rate + z * error}
             return pd.DataFrame(columns, pd.Index(self.phases, name="parameter"))
@@ -221,7 +257,7 @@ class PhaseValue:
             Indexed by ``phase``: ``time``, ``money``, ``share_of_time``, ``share_of_money``.
         """
 
-        def table(rate, cov, total, money):
+        def table(rate, cov, total, money, nobs):
             columns = {
                 "time": total,
                 "money": money,

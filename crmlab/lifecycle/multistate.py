@@ -10,7 +10,7 @@ from scipy import special
 from crmlab.arguments import one_of
 from crmlab.lifecycle import aalen_johansen as aj
 from crmlab.lifecycle import markov, plots
-from crmlab.lifecycle.checks import as_numbers
+from crmlab.lifecycle.checks import as_numbers, one_number
 from crmlab.lifecycle.stays import take
 from crmlab.likelihood import normal_quantile
 
@@ -404,7 +404,7 @@ class MultistateFit:
         pandas.DataFrame
             Indexed by ``phase``: ``estimate``, ``std_error``, ``lower``, ``upper``, in the unit of time.
         """
-        horizon = self._times(horizon, since)[0]
+        horizon = self._times(one_number("horizon=", horizon), since)[0]
 
         def table(sample):
             chain, begin = self._chain(sample, start), self._start(sample, start, since)
