@@ -164,8 +164,9 @@ def test_a_customer_stands_once_and_weights_are_known(panel):
     weights = pd.DataFrame({"a": 1.0, "b": 0.0}, pd.Index(rows["customer_id"]))
     with pytest.raises(ValueError, match="membership=: 1 rows repeat a customer"):
         loyalty.fit_durability(rows, "months", "left", membership=pd.concat([weights, weights[:1]]))
+    weights.iloc[3, 0] = np.nan
     with pytest.raises(ValueError, match="membership= is missing or infinite for 1 of 100"):
-        loyalty.fit_durability(rows, "months", "left", membership=weights.where(np.arange(100)[:, None] != 3))
+        loyalty.fit_durability(rows, "months", "left", membership=weights)
     with pytest.raises(TypeError, match="LatentClasses or a pandas DataFrame"):
         loyalty.fit_durability(rows, "months", "left", membership=[1.0] * 100)
     with pytest.raises(ValueError, match="named 'all'"):
