@@ -507,3 +507,26 @@ def test_the_generator_keeps_its_promises(panel):
         simulate.loyalty_panel(0)
     with pytest.raises(ValueError, match="weeks= are 2 or more"):
         simulate.loyalty_panel(5, weeks=1)
+
+
+def test_what_is_wrong_with_a_table_is_named(panel, scales, classes):
+    answers, items = panel.answers, panel.items()
+    with pytest.raises(ValueError, match=r"reverse= names items of the scales .*; got 'customer_id'"):
+        loyalty.attitude_scales(answers, items, reverse=["customer_id"])
+    with pytest.raises(ValueError, match="item 'trust_1' stands twice"):
+        loyalty.attitude_scales(answers, items | {"faith": ["trust_1", "trust_2"]})
+    with pytest.raises(ValueError, match="scale 'faith' has no items"):
+        loyalty.attitude_scales(answers, items | {"faith": []})
+    scores = scales.scores.copy()
+    scores.iloc[4, 0] = np.inf
+    with pytest.raises(ValueError, match=f"column '{scores.columns[0]}': 1 of .* infinite score .{scores.index[4]}"):
+        loyalty.fit_classes(scores, 2)
+    twice = pd.concat([scales.scores, scales.scores[:1]])
+    again = r": 1 rows repeat a customer \(.+\)\. Fix: one row a customer"
+    with pytest.raises(ValueError, match="attitude=" + again):
+        loyalty.dick_basu(twice["attitude"], twice["trust"], 4, 4)
+    with pytest.raises(ValueError, match="first grouping" + again):
+        loyalty.agreement(twice["trust"] > 4, classes.modal)
+    people = panel.customers.set_index("customer_id")
+    with pytest.raises(ValueError, match="data=" + again):
+        loyalty.fit_membership(classes, "area", pd.concat([people, people[:1]]))

@@ -157,6 +157,69 @@ def test_bad_tables_are_refused(panel):
     assert one.survival([99])["estimate"].item() == 0 and one.survival([0.001])["estimate"].item() == 1
 
 
+def test_a_customer_stands_once_and_weights_are_known(panel):
+    rows = panel.customers[:100]
+    with pytest.raises(ValueError, match=r"'customer_id': 1 rows repeat a customer \(.*\)\. Fix"):
+        loyalty.fit_durability(pd.concat([rows, rows[:1]], ignore_index=True), "months", "left", group="type")
+    weights = pd.DataFrame({"a": 1.0, "b": 0.0}, pd.Index(rows["customer_id"]))
+    with pytest.raises(ValueError, match="membership=: 1 rows repeat a customer"):
+        loyalty.fit_durability(rows, "months", "left", membership=pd.concat([weights, weights[:1]]))
+    weights.iloc[3, 0] = np.nan
+    with pytest.raises(ValueError, match="membership= is missing or infinite for 1 of 100"):
+        loyalty.fit_durability(rows, "months", "left", membership=weights)
+    with pytest.raises(TypeError, match="LatentClasses or a pandas DataFrame"):
+        loyalty.fit_durability(rows, "months", "left", membership=[1.0] * 100)
+    with pytest.raises(ValueError, match="named 'all'"):
+        loyalty.fit_durability(rows.assign(type="all"), "months", "left", group="type")
+    with pytest.raises(ValueError, match="'none' for all .* nobody met a shock"):
+        loyalty.fit_durability(panel.customers.query("shock == 'none'"), "months", "left", group="type", shock="shock")
+
+
+def test_where_nobody_or_everybody_left_the_error_is_not_known():
+    rows = pd.DataFrame(
+        {
+            "t": [5.0, 6, 7, 8, 1, 2, 9, 9],
+            "e": [0, 0, 0, 0, 1, 1, 0, 0],
+            "kind": "a",
+            "met": ["none"] * 4 + ["shock"] * 4,
+        }
+    )
+    found = loyalty.fit_durability(rows, "t", "e", group="kind", shock="met")
+    table = found.survival([3])
+    assert table.loc[("none", "a", 3.0), "estimate"] == 1
+    assert table.loc[("none", "a", 3.0), ["std_error", "lower", "upper"]].isna().all()
+    assert table.loc["shock"].notna().all(axis=None)
+    with pytest.warns(UserWarning, match="nobody, or everybody, left of 'a' with 'none'"):
+        found.difference(3)
+    with pytest.warns(UserWarning, match="these intervals are too short"):
+        found.value_at_risk(1.0, 3)
+    # Negative weights can lift a curve above 1: no interval stays within 0 and 1 then.
+    rows = pd.DataFrame({"customer_id": list("abcd"), "t": [1.0, 2, 3, 4], "e": [1, 0, 0, 0]})
+    weights = pd.DataFrame({"x": [-0.2, 1, 1, 1]}, list("abcd"))
+    above = loyalty.fit_durability(rows, "t", "e", membership=weights).survival([2]).iloc[0]
+    assert above["estimate"] > 1 and above[["std_error", "lower", "upper"]].isna().all()
+
+
+def test_what_is_held_less_the_cost_has_one_interval(panel, fit):
+    margin, paid = {name: 10.0 for name in fit.groups}, {name: 2.0 for name in fit.groups}
+    held = fit.value_at_risk(margin, 12).loc["discount ends"]
+    net = fit.value_at_risk(margin, 12, cost=paid).loc["discount ends"]
+    stay = fit.mean_time(12).loc["none", "estimate"]
+    cost = 2.0 * fit.customers * stay
+    for name in fit.groups:
+        assert held.loc[name, "estimate"] - net.loc[name, "estimate"] == pytest.approx(cost[name])
+    assert held.loc["all", "estimate"] - net.loc["all", "estimate"] == pytest.approx(cost.sum())
+    # With a cost as high as the margin only those who stay without it count, and only their error.
+    net = fit.value_at_risk(10.0, 12, cost=10.0).loc[("discount ends", "benefit")]
+    alone = fit.mean_time(12).loc[("discount ends", "benefit")]
+    worth = 10.0 * fit.customers["benefit"]
+    assert net[["estimate", "std_error"]].to_numpy() == pytest.approx(
+        [-worth * alone["estimate"], worth * alone["std_error"]]
+    )
+    with pytest.raises(ValueError, match="cost= has no value for"):
+        fit.value_at_risk(10.0, 12, cost={"trust": 1.0})
+
+
 def test_questions_that_cannot_be_answered_are_said(panel, fit):
     with pytest.raises(ValueError, match="nothing is known of it at 60"):
         fit.survival([60])

@@ -10,6 +10,7 @@ from scipy import optimize, special
 from crmlab import style
 from crmlab.arguments import one_of
 from crmlab.likelihood import LikelihoodResult, normal_quantile, warn_boundary
+from crmlab.loyalty._customers import each_once
 from crmlab.resampling import replicate
 
 __all__ = [
@@ -95,6 +96,12 @@ def fit_classes(scores, classes, items=None, kind="continuous", starts=10, seed=
             who = ", ".join(map(str, scores.index[column.isna()][:3]))
             raise ValueError(
                 f"column {name!r}: {column.isna().sum()} of {len(scores)} customers have no score ({who}). Fix: leave them out, and say how many."
+            )
+        endless = ~np.isfinite(column.to_numpy(dtype=float))
+        if endless.any():
+            who = ", ".join(map(str, scores.index[endless][:3]))
+            raise ValueError(
+                f"column {name!r}: {endless.sum()} of {len(scores)} customers have an infinite score ({who}). Fix: correct them, or leave them out, and say how many."
             )
         if column.nunique() == 1:
             raise ValueError(
@@ -473,7 +480,9 @@ def _aligned(a, b):
             )
         if values.isna().any():
             raise ValueError(f"the {name} grouping is missing for {values.isna().sum()} of {len(values)} customers.")
-    if a.index.has_duplicates or len(a) != len(b) or set(a.index) != set(b.index):
+    each_once(a.index, "the first grouping: ")
+    each_once(b.index, "the second grouping: ")
+    if set(a.index) != set(b.index):
         odd = a.index.symmetric_difference(b.index)
         raise ValueError(
             f"both groupings are of the same customers, each once; {len(odd)} are in one only ({', '.join(map(str, odd[:3]))})."

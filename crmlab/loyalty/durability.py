@@ -1,5 +1,6 @@
 """Which loyalty lasts? Survival of each type after a shock, what the shock took, and the value at risk."""
 
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 
 from crmlab import style
 from crmlab.likelihood import normal_quantile
+from crmlab.loyalty._customers import each_once
 from crmlab.loyalty.classes import LatentClasses
 from crmlab.loyalty.three_steps import bch_weights
 
@@ -54,7 +56,7 @@ def fit_durability(data, time, event, group=None, shock=None, control="none", me
     ------
     ValueError
         If columns are missing or have missing values, times are not above 0, events are not 0 and 1, the control is no value of the
-        shock, nobody left, or customers have no membership.
+        shock or the only one, nobody left, a customer stands twice, or customers have no membership.
 
     Notes
     -----
@@ -123,18 +125,34 @@ def fit_durability(data, time, event, group=None, shock=None, control="none", me
             f"control= is one of the values of {shock!r} ({', '.join(map(repr, pd.unique(met)))}); got {control!r}."
         )
     shocks = _levels(data[shock]) if shock else ["all"]
+    if shock and len(shocks) == 1:
+        raise ValueError(
+            f"column {shock!r} is {control!r} for all {len(data)} customers: nobody met a shock, and there is nothing to compare. Leave shock= out."
+        )
+    if customer in data:
+        each_once(data[customer], f"column {customer!r}: ")
     if group is not None:
         names, label = _levels(data[group]), group
         weights = (data[group].astype(object).to_numpy()[:, None] == np.array(names, dtype=object)).astype(float)
     else:
         table = bch_weights(membership) if isinstance(membership, LatentClasses) else membership
+        if not isinstance(table, pd.DataFrame):
+            raise TypeError(f"membership= is LatentClasses or a pandas DataFrame; got {type(table).__name__}.")
+        each_once(table.index, "membership=: ")
         lacking = ~data[customer].isin(table.index)
-        if lacking.any() or table.index.has_duplicates:
+        if lacking.any():
             raise ValueError(
                 f"membership= has one row for every customer; {lacking.sum()} are missing ({', '.join(map(str, data.loc[lacking, customer][:3]))})."
             )
         names, label = list(table.columns), "class"
         weights = table.loc[data[customer]].to_numpy(dtype=float)
+        if (unknown := ~np.isfinite(weights).all(axis=1)).any():
+            who = ", ".join(map(str, data.loc[unknown, customer][:3]))
+            raise ValueError(
+                f"membership= is missing or infinite for {unknown.sum()} of {len(data)} customers ({who}). Fix: leave them out, and say how many."
+            )
+    if "all" in names:
+        raise ValueError(f"a {label} is named 'all', which is the name of the total: give it another name.")
     curves = {}
     for what in shocks:
         here = (met == what).to_numpy()
@@ -277,14 +295,16 @@ class Durability:
         Returns
         -------
         pandas.DataFrame
-            Indexed by shock, type and time: ``estimate``, ``std_error``, ``lower``, ``upper``.
+            Indexed by shock, type and time: ``estimate``, ``std_error``, ``lower``, ``upper``. The last three are missing where the
+            estimate is 0 or 1 or beyond: nobody, or everybody, left, and the error is not known.
         """
         z, rows = normal_quantile(level), {}
         for t in self._check(at):
             for (shock, name), curve in self._curves.items():
                 s, error = curve.survival(t), np.sqrt(np.sum(curve.influence(t) ** 2))
-                lower = upper = s
-                if 0 < s < 1:
+                if not 0 < s < 1:
+                    error = lower = upper = np.nan
+                else:
                     width = np.exp(z * error / (s * abs(np.log(s))))
                     lower, upper = s**width, s ** (1 / width)
                 rows[(shock, name, t)] = (s, error, lower, upper)
@@ -335,6 +355,7 @@ class Durability:
             with_it, without = self._curves[(shock, name)], self._curves[(self.control, name)]
             return with_it.survival(at) - without.survival(at), np.append(with_it.influence(at), -without.influence(at))
 
+        self._warn_without_error(at, lambda curve: curve.influence(at))
         for shock in self._against_control():
             for name in self.groups:
                 if name == against:
@@ -346,6 +367,17 @@ class Durability:
                 error = np.sqrt(np.sum(influence**2))
                 rows[(shock, name)] = (value, error, value - z * error, value + z * error)
         return self._table(rows)
+
+    def _warn_without_error(self, at, influence):
+        """Curves on which nobody has influence add nothing to an error, though they are not known exactly."""
+        exact = [key for key, curve in self._curves.items() if not np.any(influence(curve))]
+        if exact and self.control is not None:
+            named = ", ".join(f"{name!r} with {shock!r}" for shock, name in exact[:3])
+            warnings.warn(
+                f"up to {at:g} {self.unit} nobody, or everybody, left of {named} ({len(exact)} in all): their errors are not known and "
+                "count as 0, so these intervals are too short.",
+                stacklevel=3,
+            )
 
     def mean_time(self, horizon, level=0.95):
         """Mean time with the firm within a horizon (the restricted mean), by shock and type, with intervals.
@@ -362,10 +394,12 @@ class Durability:
             rows[key] = (mean, error, mean - z * error, mean + z * error)
         return self._table(rows)
 
-    def value_at_risk(self, margin, horizon, customers=None, level=0.95):
+    def value_at_risk(self, margin, horizon, customers=None, level=0.95, cost=None):
         r"""The margin that a shock takes within a horizon, by type, if all customers met it.
 
         .. math:: n_k\, m_k \int_0^h \big(S_k^{\text{control}}(t) - S_k^{\text{shock}}(t)\big)\,dt
+
+        With a cost :math:`c_k` of holding a customer, less :math:`n_k\, c_k \int_0^h S_k^{\text{control}}(t)\,dt`, which those cost who are there.
 
         Parameters
         ----------
@@ -375,6 +409,9 @@ class Durability:
         customers : pandas.Series or dict, optional
             Customers of each type; by default those of the fit.
         level : float
+        cost : float, pandas.Series or dict, optional
+            What a customer costs per unit of time as long as there is no shock, for all or by type: then the result is what is held
+            *less* this, with one interval for both.
 
         Returns
         -------
@@ -383,16 +420,18 @@ class Durability:
             taken as known, margins of those who leave as those of the type.
         """
         horizon, z, rows = self._check(horizon)[0], normal_quantile(level), {}
-        margins = (
-            dict.fromkeys(self.groups, margin)
-            if np.ndim(margin) == 0 and not isinstance(margin, (dict, pd.Series))
-            else dict(margin)
-        )
+
+        def by_type(value):
+            one = np.ndim(value) == 0 and not isinstance(value, (dict, pd.Series))
+            return dict.fromkeys(self.groups, value) if one else dict(value)
+
+        margins, costs = by_type(margin), by_type(0.0 if cost is None else cost)
         sizes = dict(self.customers if customers is None else customers)
-        for what, given in (("margin", margins), ("customers", sizes)):
+        for what, given in (("margin", margins), ("customers", sizes), ("cost", costs)):
             lacking = [name for name in self.groups if name not in given]
             if lacking:
                 raise ValueError(f"{what}= has no value for {', '.join(map(repr, lacking))}.")
+        self._warn_without_error(horizon, lambda curve: curve.restricted(horizon)[1])
         for shock in self._against_control():
             total, influences = 0.0, 0.0
             for name in self.groups:
@@ -400,8 +439,9 @@ class Durability:
                     self._curves[(shock, name)].restricted(horizon),
                     self._curves[(self.control, name)].restricted(horizon),
                 )
-                worth = sizes[name] * margins[name]
-                value, influence = worth * (b - a), worth * np.append(-mine, theirs)
+                worth, paid = sizes[name] * margins[name], sizes[name] * costs[name]
+                value = worth * (b - a) - paid * b
+                influence = np.append(-worth * mine, (worth - paid) * theirs)
                 total, influences = total + value, influences + influence
                 error = np.sqrt(np.sum(influence**2))
                 rows[(shock, name)] = (value, error, value - z * error, value + z * error)

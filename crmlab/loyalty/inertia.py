@@ -607,8 +607,8 @@ def state_dependence_test(
     history began: a customer who loves A buys A often, but has no reason to buy it *in a row*.
 
     Without habit (:math:`\gamma = 0`) this is exact. With habit it is exact where the attributes do not change within a block
-    (Chamberlain 1985); where they do, the cancelling is not complete, and the estimate is off by little as long as prices vary
-    little (Honore and Kyriazidou 2000 treat the difference). Take the test from here, and the size from both ways.
+    (Chamberlain 1985), nor up to the held purchase that closes it; where they do, the cancelling is not complete, and the estimate comes
+    out a little too small (Honore and Kyriazidou 2000 treat the difference). Take the test from here, and the size from both ways.
 
     Assumes that a taste stays as it is over a history: one that drifts makes runs, and passes for habit. So does buying at one shop
     for a while.

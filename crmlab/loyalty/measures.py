@@ -7,6 +7,7 @@ import pandas as pd
 
 from crmlab import counting, style, tables
 from crmlab.likelihood import normal_quantile
+from crmlab.loyalty._customers import each_once
 from crmlab.satisfaction import reliability
 
 __all__ = [
@@ -431,6 +432,15 @@ def attitude_scales(answers, items, scale=(1, 7), reverse=(), customer="customer
         raise TypeError(f"the answers come as a pandas DataFrame, one row a customer; got {type(answers).__name__}.")
     items = {name: [columns] if isinstance(columns, str) else list(columns) for name, columns in dict(items).items()}
     columns = [column for of in items.values() for column in of]
+    if bare := [name for name, of in items.items() if not of]:
+        raise ValueError(f"scale {bare[0]!r} has no items: name the columns of its questions, or leave it out.")
+    if several := [column for column in dict.fromkeys(columns) if columns.count(column) > 1]:
+        raise ValueError(
+            f"item {several[0]!r} stands twice in items=: an item belongs to one scale, once. Fix: leave it out of the others."
+        )
+    reverse = [reverse] if isinstance(reverse, str) else list(reverse)
+    if odd := [name for name in reverse if name in answers and name not in columns]:
+        raise ValueError(f"reverse= names items of the scales ({', '.join(columns)}); got {odd[0]!r}.")
     if missing := [name for name in [customer, *columns, *reverse] if name not in answers]:
         raise ValueError(
             f"no column is named {', '.join(map(repr, missing[:3]))}; there are: {', '.join(map(str, answers.columns))}."
@@ -438,10 +448,7 @@ def attitude_scales(answers, items, scale=(1, 7), reverse=(), customer="customer
     if not len(answers):
         raise ValueError("the table of answers has no rows.")
     ids = answers[customer]
-    if (twice := ids[ids.duplicated()]).size:
-        raise ValueError(
-            f"column {customer!r}: {len(twice)} rows repeat a customer ({', '.join(map(str, twice.unique()[:3]))}). Fix: one row a customer."
-        )
+    each_once(ids, f"column {customer!r}: ")
     low, high = scale
     for name in columns:
         column = answers[name]
@@ -461,7 +468,7 @@ def attitude_scales(answers, items, scale=(1, 7), reverse=(), customer="customer
                     f"column {name!r}: {bad.sum()} of {len(answers)} answers are {what} ({customer}: {rows}). Fix: {fix}."
                 )
     turned = answers[columns].astype(float).copy()
-    turned[list(reverse)] = low + high - turned[list(reverse)]
+    turned[reverse] = low + high - turned[reverse]
     scores, rows, spread = {}, {}, {}
     for name, of in items.items():
         scores[name] = turned[of].mean(axis=1)
@@ -595,7 +602,9 @@ def dick_basu(attitude, patronage, attitude_cut, patronage_cut):
             )
         if values.nunique() == 1 and len(values) > 1:
             raise ValueError(f"{name}= is {values.iloc[0]:g} for all {len(values)} customers: it cannot divide them.")
-    if attitude.index.has_duplicates or set(attitude.index) != set(patronage.index) or len(attitude) != len(patronage):
+    each_once(attitude.index, "attitude=: ")
+    each_once(patronage.index, "patronage=: ")
+    if set(attitude.index) != set(patronage.index):
         odd = attitude.index.symmetric_difference(patronage.index)
         raise ValueError(
             f"attitude= and patronage= are about the same customers, each once; {len(odd)} are in one only ({', '.join(map(str, odd[:3]))})."

@@ -9,6 +9,7 @@ from scipy import optimize, special, stats
 from crmlab import style
 from crmlab.arguments import one_of
 from crmlab.likelihood import LikelihoodResult, normal_quantile, warn_boundary
+from crmlab.loyalty._customers import each_once
 from crmlab.loyalty.classes import LatentClasses
 
 __all__ = ["bch_weights", "fit_membership", "Membership"]
@@ -87,7 +88,8 @@ def fit_membership(classes, formula, data, base=None):
     .. math:: P(k \mid z) = \frac{\exp(z'\gamma_k)}{\sum_l \exp(z'\gamma_l)}, \qquad \gamma_{\text{base}} = 0.
 
     The classes were fitted without the covariates; each customer was assigned to the likeliest; the third step counts with
-    the errors of that assignment by maximum likelihood (Vermunt 2010). Regressing the assigned class itself makes every effect too small.
+    the errors of that assignment by maximum likelihood (Vermunt 2010). Regressing the assigned class itself pulls
+    effects towards each other, as a rule towards 0.
 
     Parameters
     ----------
@@ -128,8 +130,9 @@ def fit_membership(classes, formula, data, base=None):
     labels = list(classes.labels)
     base = labels[0] if base is None else base
     one_of("base", base, labels)
+    each_once(data.index, "data=: ")
     lacking = classes._scores.index.difference(data.index)
-    if len(lacking) or data.index.has_duplicates:
+    if len(lacking):
         raise ValueError(
             f"data= has one row for each customer of the classes, under the same index; {len(lacking)} are missing ({', '.join(map(str, lacking[:3]))})."
         )

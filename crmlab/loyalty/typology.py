@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from crmlab import style
+from crmlab.loyalty._customers import each_once
 from crmlab.loyalty.measures import shares
 
 __all__ = ["typology", "Typology", "RULES", "TYPES"]
@@ -90,11 +91,7 @@ def typology(scores, rules=None):
             raise ValueError(
                 f"column {column!r} is {values.iloc[0]:g} for all {len(scores)} customers: a rule on it tells nobody apart."
             )
-    if scores.index.has_duplicates:
-        twice = scores.index[scores.index.duplicated()]
-        raise ValueError(
-            f"{len(twice)} rows repeat a customer ({', '.join(map(str, twice.unique()[:3]))}). Fix: one row a customer."
-        )
+    each_once(scores.index)
     return Typology(scores, parsed)
 
 

@@ -13,6 +13,7 @@ FORMULA = "price + promotion"
 
 @key.data
 def data(rng):
+    case = rng.choice(["below", "lower half", "upper half", "above"], p=[1 / 3, 1 / 6, 1 / 6, 1 / 3])
     while True:
         panel = simulate.loyalty_panel(int(rng.integers(900, 1100)), weeks=26, seed=rng)
         posterior = simulate.loyalty_posterior(panel.answers)
@@ -27,10 +28,15 @@ def data(rng):
         }
         if _fit(found).followed < 12:
             continue
+        if _fit(found).survival([6, 12])["std_error"].isna().any():
+            continue  # of some type nobody left, and the error is not known
         held = _held(found)
-        # The cost lies well inside the interval, above or below the estimate.
-        side = "upper" if rng.uniform() < 0.5 else "lower"
-        found["cost"] = float(np.round(held["estimate"] + 0.5 * (held[side] - held["estimate"]), -1))
+        # The cost lies well inside the interval, above or below the estimate, or clearly outside.
+        down, up = held["estimate"] - held["lower"], held["upper"] - held["estimate"]
+        away = {"below": -1.3 * down, "lower half": -0.5 * down, "upper half": 0.5 * up, "above": 1.3 * up}[case]
+        found["cost"] = float(np.round(held["estimate"] + away, -1))
+        if found["cost"] < 1000:
+            continue  # no discount costs so little
         # No mistake comes out like the answer, or like another, by chance.
         if all(key.questions[number].told_apart(found) for number in "23456"):
             return found
@@ -313,22 +319,29 @@ def _(data):
     "7",
     expects='one of the words "pays", "does not pay", "cannot tell"',
     hint="value_at_risk gives what the discount holds, with an interval. Where does the cost lie?",
-    explanation="The cost lies inside the interval: these customers do not say whether the discount holds more than it costs.",
+    explanation="It pays if the cost is below the whole interval of what it holds, and does not if it is above. Inside, these customers do not say.",
     choices=("pays", "does not pay", "cannot tell"),
 )
 def judgement(data):
-    return "cannot tell"
+    held = _held(data)
+    if data["cost"] < held["lower"]:
+        return "pays"
+    return "does not pay" if data["cost"] > held["upper"] else "cannot tell"
+
+
+def _by_estimate(data):
+    return "pays" if _held(data)["estimate"] > data["cost"] else "does not pay"
 
 
 @judgement.mistake(
-    "What the discount holds is an estimate with an interval, and the cost lies inside it. It may hold less than it costs."
+    "Hold the cost against the whole interval of what is held. If it lies inside, the estimate alone says nothing; if it lies outside, the data do say."
 )
 def _(data):
-    return "pays"
+    return _by_estimate(data) if judgement.answer(data) == "cannot tell" else "cannot tell"
 
 
 @judgement.mistake(
-    "What the discount holds is an estimate with an interval, and the cost lies inside it. It may hold more than it costs."
+    "This is the wrong way round: the estimate of what is held lies on the other side of the cost. Then ask whether the interval has the cost in it."
 )
 def _(data):
-    return "does not pay"
+    return "does not pay" if _by_estimate(data) == "pays" else "pays"
