@@ -14,11 +14,10 @@ import pandas as pd
 import pytest
 
 from crmlab import counting, datasets, lifecycle, retention, tables
-from crmlab.course import notebooks
+from crmlab.course import notebooks, rerun
 from crmlab.course.environment import SetupError
 from crmlab.course.rerun import kernel, lesson, manifest, output
 from crmlab.course.rerun import plan as plans
-from crmlab.course.rerun import run as run_module
 
 WORDS = ["--map", "customer=cust_no", "date=when", "amount=net"]
 
@@ -358,4 +357,4 @@ def test_files_of_one_name_are_told_apart_and_out_is_no_file(tmp_path):
     assert sorted(manifest.hashes(plan)) == ["y=1997/data_0.parquet", "y=1998/data_0.parquet"]
     (tmp_path / "file").write_text("")
     with pytest.raises(SetupError, match="is a file; --out takes a folder"):
-        run_module.run(plan)
+        rerun.run(plan)
