@@ -172,7 +172,6 @@ BROKEN = {
     "one long cell": (json.dumps({"cells": [{"cell_type": "code", "source": "x" * 200_000}]}).encode(), "characters"),
     "cells that are none": (b'{"cells": [1, null]}', "no cell"),
     "keys twice": (b'{"cells": [], "cells": []}', "twice"),
-    "numbers that are none": (b'{"cells": [], "nbformat": NaN}', "NaN"),
 }  # fmt: skip
 LINKS = ("link to the secret", "link to another's work", "folder that is a link", "pipe")
 
