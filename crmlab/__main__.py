@@ -79,7 +79,7 @@ def rerun(args):
     from crmlab.course import rerun
 
     if args.manifest:
-        return rerun.again(args.manifest, args.out, args.data and args.data[0], args.engine)
+        return rerun.again(args.manifest, **rerun.again_words(args))
     return rerun.run(rerun.planned(args))
 
 
@@ -104,8 +104,9 @@ def grade(args):
     limits = sandbox.Limits(seconds=args.seconds, cell_seconds=args.seconds / 3, memory_mb=args.memory)
     credit = marks.Credit(near=args.near, mistake=args.mistake)
     points = dict(args.points)
+    jobs = args.jobs or grade.cores()
     return grade.grade(
-        args.submissions, args.roster, args.out, args.exercise, args.exercises, points, credit, limits, args.due, args.jobs, args.unsafe
+        args.submissions, args.roster, args.out, args.exercise, args.exercises, points, credit, limits, args.due, jobs, args.unsafe
     )  # fmt: skip
 
 
@@ -175,10 +176,19 @@ def _grading(sub):
 
 def _pair(word):
     number, _, points = word.partition("=")
-    value = float(points)
+    try:
+        value = float(points)
+    except ValueError:
+        value = -1
     if not number or not 0 <= value < 1e6:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{word!r} is not QUESTION=POINTS, such as 3=2")
     return number, value
+
+
+def _at_least_one(word):
+    if not word.isdecimal() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"{word!r} is not a whole number, 1 or more")
+    return int(word)
 
 
 def _share(word):
@@ -201,18 +211,16 @@ def _word(verb):
 def _rerun_words(sub):
     sub.usage = (
         "python -m crmlab rerun LESSON --data 'logs/*.parquet' --map customer=... date=... --unit month --out DIR [...]\n"
-        "       python -m crmlab rerun --manifest FILE [--out DIR] [--data ...]"
+        "       python -m crmlab rerun --manifest FILE [--out DIR] [--data ...] [--engine ...] [--memory-limit ...] [--threads N]"
     )
     sub.add_argument("stem", nargs="?", metavar="LESSON", help="02_lifecycle or 05_retention")
     sub.add_argument("--data", nargs="+", help="path or glob of Parquet or CSV files, in quotes")
-    sub.add_argument(
-        "--map", nargs="+", default=[], metavar="NAME=COLUMN", help="customer, date, amount, order: your columns"
-    )
-    sub.add_argument("--unit", default="month", help="day, week, month, quarter or year (default: month)")
+    sub.add_argument("--map", nargs="+", metavar="NAME=COLUMN", help="customer, date, amount, order: your columns")
+    sub.add_argument("--unit", help="day, week, month, quarter or year (default: month)")
     sub.add_argument("--out", help="a new folder for what is made")
     sub.add_argument("--engine", help="address of a Spark master (default: DuckDB in this process)")
-    sub.add_argument("--name", default="own log", help="what titles call the data")
-    sub.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="parameters of the lesson")
+    sub.add_argument("--name", help="what titles call the data (default: own log)")
+    sub.add_argument("--set", nargs="+", metavar="NAME=VALUE", help="parameters of the lesson")
     sub.add_argument("--missing-customers", help="drop: leave out rows without a customer")
     sub.add_argument("--returns", help="drop or keep: what to do with negative amounts")
     sub.add_argument("--zero-amounts", help="keep, drop or refuse")
@@ -221,11 +229,9 @@ def _rerun_words(sub):
     sub.add_argument("--time-zone", help="where the shop is, as in Europe/Berlin")
     sub.add_argument("--encoding", help="of CSV files")
     sub.add_argument("--memory-limit", help="of DuckDB, such as 4GB; what exceeds it goes to the disk under --out")
-    sub.add_argument("--threads", type=int, help="of DuckDB")
-    sub.add_argument(
-        "--suppress", type=int, default=0, metavar="K", help="leave rows below K out of the counts that are kept"
-    )
-    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--threads", type=_at_least_one, help="of DuckDB")
+    sub.add_argument("--suppress", type=int, metavar="K", help="leave rows below K out of the counts that are kept")
+    sub.add_argument("--seed", type=int, help="of random numbers (default: 0)")
     sub.add_argument("--manifest", help="make a rerun again from its manifest, and say what moved")
 
 
@@ -241,8 +247,8 @@ def main(argv=None):
         if verb in (run, build, handout, grade):
             sub.add_argument(
                 "--jobs",
-                type=int,
-                default=os.cpu_count() or 1,
+                type=_at_least_one,
+                default=None if verb is grade else os.cpu_count() or 1,
                 help="how many at the same time (default: the cores)",
             )
         if verb is build:

@@ -42,7 +42,8 @@ def bootstrap(fit, statistic, n=1000, level=0.95, kind="percentile", seed=0, job
     -------
     pandas.DataFrame
         Indexed as the statistic: ``estimate``, ``std_error``, ``lower``, ``upper``. ``.attrs["replicates"]`` holds all
-        replicates, ``.attrs["failed"]`` how many samples could not be fitted and were left out.
+        replicates, ``.attrs["failed"]`` how many samples could not be fitted, or gave no
+        finite number, and were left out.
 
     Raises
     ------
@@ -67,11 +68,19 @@ def bootstrap(fit, statistic, n=1000, level=0.95, kind="percentile", seed=0, job
     one_of("kind", kind, ("percentile", "basic"))
     estimate = statistic(fit)
     index = estimate.index if isinstance(estimate, pd.Series) else pd.RangeIndex(np.size(estimate))
+    if np.ndim(estimate) > 1:
+        raise ValueError(
+            "statistic= gives a number, a Series or a sequence; of a table take a column: lambda fit: fit.survival(10, level=0.95)['estimate']."
+        )
     values = np.atleast_1d(np.asarray(estimate, dtype=float))
 
     def draw(rng):
         with quietly():
-            return np.atleast_1d(np.asarray(statistic(fit.refit(rng)), dtype=float))
+            found = np.atleast_1d(np.asarray(statistic(fit.refit(rng)), dtype=float))
+        # What the fit itself does not have, no sample has to have.
+        if found.shape == values.shape and not np.isfinite(found[np.isfinite(values)]).all():
+            raise ValueError("The statistic is no finite number.")
+        return found
 
     drawn, failed = replicate(draw, n, seed, jobs)
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)

@@ -148,3 +148,16 @@ def test_feedback_shows_itself_as_text_as_html_and_to_programs():
         .split("questions right")[0]
         .lower()
     )
+
+
+def test_a_guess_is_not_a_rounded_answer():
+    key = Key("guess")
+
+    @key.question("1", expects="a number", hint="", explanation="")
+    def number(data):
+        return data
+
+    for right in (0.03, 0.317, 0.72, 6.3, 613.7, 1313.1):
+        for guess in (0.1, 0.4, 0.5, 1, 10, 100, 1000, 10_000):
+            assert number.judge(guess, right)[0] == "wrong", (guess, right)
+    assert number.judge(614, 613.7)[0] == number.judge(0.72, 0.7162)[0] == "mistake"

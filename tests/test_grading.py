@@ -120,7 +120,7 @@ def test_tables_come_back_as_they_were():
         "NaN", "Infinity", "1e999", "1" * 400, '{"a": 1, "a": 2}', '{"a": 1}', '{"float": "1"}', '{"array": [1], "shape": [10]}',
         '{"array": [1], "shape": [-1]}', '{"dict": [[[1], 2]]}', '{"dict": [1]}', '{"column": {}}', '{"table": {"columns": [1], "index": 1}}',
         '{"column": {"name": "a", "dtype": "os", "values": [], "index": 0}}', '{"column": {"name": "a", "dtype": "int64", "values": ["x"], "index": 1}}',
-        '{"column": {"name": "a", "dtype": "int64", "values": [1], "index": 7}}', '{"table": {"columns": [], "index": -5}}',
+        '{"column": {"name": "a", "dtype": "int64", "values": [1], "index": 7}}', '{"table": {"columns": [], "index": -5}}', '{"table": {"columns": [], "index": []}}',
         '{"column": {"name": "a", "dtype": "category", "values": [7], "categories": [1], "index": 1}}', "[" * 100 + "]" * 100, "[" * 10**5, "", "{",
     ],
 )  # fmt: skip
@@ -317,6 +317,8 @@ def moved(pristine, how):
     elif how == "answer cell deleted, new one":
         one = cells.pop(place["answer-2"])
         cells.insert(place["answer-2"], one | {"id": "new", "about": {}})
+    elif how == "copied cell":  # answer 3 pasted in the place of 4, with the metadata that it carries
+        cells[place["answer-4"]] = cells[place["answer-3"]] | {"source": "answer = 4", "id": "new"}
     elif how == "answer cell twice":
         one = cells[place["answer-2"]]
         cells.insert(place["answer-2"], one | {"source": "answer = 'earlier'", "id": "new"})
@@ -325,7 +327,7 @@ def moved(pristine, how):
 
 HOWS = (
     "untouched", "checks deleted", "checks edited", "checks twice", "checks at the end", "questions in another order", "another check in the place",
-    "new ids", "no ids, no metadata", "split cell", "answered in a new cell", "answer cell deleted, new one", "answer cell twice",
+    "new ids", "no ids, no metadata", "split cell", "answered in a new cell", "answer cell deleted, new one", "answer cell twice", "copied cell",
 )  # fmt: skip
 
 
@@ -373,6 +375,45 @@ def test_whose_a_file_is(tmp_path):
     assert {name for name, _ in collected.nobody} >= {"nobody.ipynb", "as10b.ipynb"}
 
 
+def test_the_number_of_the_exercise_is_nobodys_id(tmp_path):
+    students = [roster.Student(f"{n:02d}") for n in range(1, 31)]
+    for name, owner in [
+        ("01_delivered_value_07.ipynb", "07"), ("01_delivered_value.ipynb", None), ("01_delivered_value_07 (1).ipynb", "07"),
+        ("01_delivered_value (2).ipynb", None), ("07", "07"), ("01_delivered_value_01.ipynb", "01"),
+    ]:  # fmt: skip
+        found = [one.student_id for one in submissions._owners(name, students, "01_delivered_value")]
+        assert found == ([owner] if owner else []), name
+
+
+def test_a_folder_that_is_called_a_notebook_stops_nobody(tmp_path):
+    (tmp_path / "s1/a/b/c/x.ipynb").mkdir(parents=True)
+    (tmp_path / "s1/y.ipynb").mkdir()
+    (tmp_path / "s1/sheet.ipynb").write_text("{}")
+    collected = submissions.collect(tmp_path, [roster.Student("s1")])
+    assert [one.path for one in collected.attempts["s1"]] == ["s1/sheet.ipynb"]
+    assert [name for name, _ in collected.nobody] == ["s1/a/b/c/x.ipynb"]
+    with pytest.raises(submissions.Unreadable, match="no ordinary file"):
+        submissions._read(tmp_path, "s1/y.ipynb")
+
+
+def test_names_and_words_that_are_no_text_reach_no_page(tmp_path):
+    (tmp_path / os.fsdecode(b"L\x94sung.ipynb")).write_text("{}")
+    ((name, _),) = submissions.collect(tmp_path, [roster.Student("s1")]).nobody
+    assert name == "L?sung.ipynb"
+    assert plain.loads('{"other": "\\ud800"}').name == "?" and returned.clean("\ud800", 9) == "?"
+    grade._write(tmp_path / "a.html", "\ud800")
+    assert (tmp_path / "a.html").read_text() == "?"
+    notebook = '{"metadata": {"n": NaN, "m": 1e999}, "cells": [{"cell_type": "code", "source": "1", "outputs": [NaN, 99999999999999999999999]}]}'
+    (tmp_path / "n.ipynb").write_text(notebook)
+    assert submissions.read_notebook(tmp_path, "n.ipynb")[0][0]["source"] == "1"
+
+
+def test_an_out_that_is_a_file_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SetupError, match="file is a file; --out takes a folder"):
+        roster.out_folder(tmp_path / "file" / "below")
+
+
 # --- Marks
 
 
@@ -392,7 +433,7 @@ def test_partial_credit():
     assert points(question.mistakes[0][1](data)) == ("mistake", 0.5)
     assert points(question.mistakes[0][1](data), credit=marks.Credit(mistake=0)) == ("mistake", 0)
     assert points("prove", "4") == ("mistake", 0)  # a word can be guessed
-    for answer, verdict in [(0.123456, "wrong"), ([1, 2], "shape"), (None, "blank"), (True, "shape"), ([True], "shape"), ({"a": 1}, "shape"), (object(), "shape"), (float("nan"), "shape"), (pd.DataFrame(), "shape"), ("x" * 9999, "shape")]:  # fmt: skip
+    for answer, verdict in [(0.123456, "wrong"), ([1, 2], "shape"), (None, "blank"), (True, "shape"), ([True], "shape"), ([[1, 2], [3]], "shape"), ({"a": 1}, "shape"), (object(), "shape"), (float("nan"), "shape"), (pd.DataFrame(), "shape"), ("x" * 9999, "shape")]:  # fmt: skip
         assert points(answer) == (verdict, 0), answer
     error = marks.mark("1", question, data, returned.Returned(errors={"1": ("KeyError", "'x'", 3)}))
     assert error.verdict == "error" and "KeyError: 'x' (line 3)" in error.message

@@ -71,3 +71,11 @@ def test_a_file_that_cannot_be_read_is_told_and_left_alone(file):
         assert file.read_text() == content
         with pytest.raises(ValueError, match="move it away"):
             progress.progress()
+
+
+def test_a_file_that_is_not_as_it_should_be_costs_no_check(file):
+    file.parent.mkdir()
+    for students in ('{"s1": 7}', '{"s1": {"05_retention": {"4": {}}}}', '{"s1": {"05_retention": []}}'):
+        file.write_text('{"format": 1, "students": ' + students + "}")
+        assert Exercise("05_retention", student="s1").check("4", "cannot tell").verdict == "right"
+        assert [one.name for one in file.parent.iterdir()] == [file.name]

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from crmlab import counting, datasets, lifecycle, retention, tables
-from crmlab.course import notebooks
+from crmlab.course import notebooks, rerun
 from crmlab.course.environment import SetupError
 from crmlab.course.rerun import kernel, lesson, manifest, output
 from crmlab.course.rerun import plan as plans
@@ -323,3 +323,38 @@ def test_counting_is_tables_door_and_kept_by_what_was_counted(tmp_path):
         ).shape[1]
         == 4
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("SILENCE=half", "whole number of days"), ("SILENCE=0", "SILENCE"), ("YEAR=-3", "number above 0"), ("TRIED=91", "a list"),
+        ("TRIED=[91,0]", "a list"), ("LOOK=[]", "a list"), ("COUNTED=False", "does not change COUNTED"), ("SHOP=a", "Fix: --name"),
+    ],
+)  # fmt: skip
+def test_parameters_that_cannot_be_are_told_before_anything_runs(given, says, tmp_path):
+    with pytest.raises(SetupError, match=says):
+        plans.make("02_lifecycle", "a.parquet", {"customer": "a"}, "month", tmp_path, settings=[given])
+
+
+def test_a_manifest_takes_no_other_words(capsys):
+    from crmlab.__main__ import main
+
+    for words, says in [
+        (["--set", "YEAR=3"], "not --set"),
+        (["--unit", "week"], "not --unit"),
+        (["--data", "a", "b"], "got 2"),
+    ]:
+        assert main(["rerun", "--manifest", "none", *words]) == 1
+        assert says in capsys.readouterr().err
+
+
+def test_files_of_one_name_are_told_apart_and_out_is_no_file(tmp_path):
+    for year in ("y=1997", "y=1998"):
+        (tmp_path / year).mkdir()
+        (tmp_path / year / "data_0.parquet").write_text(year)
+    plan = plans.make("02_lifecycle", tmp_path / "*" / "*.parquet", {"customer": "a"}, "month", tmp_path / "file")
+    assert sorted(manifest.hashes(plan)) == ["y=1997/data_0.parquet", "y=1998/data_0.parquet"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SetupError, match="is a file; --out takes a folder"):
+        rerun.run(plan)

@@ -161,3 +161,16 @@ def test_bad_arguments_and_too_few_data():
         tiny = retention.fit_sbg([3, 3, 2, 2])
     with pytest.raises(ValueError, match="samples could not be fitted.*too few for a bootstrap"):
         resampling.bootstrap(tiny, lambda fit: fit.survival(1), n=50)
+
+
+def test_a_statistic_that_is_no_number_is_counted_and_a_table_refused():
+    fit, calls = retention.fit_geometric(ALIVE), []
+
+    def sometimes(fit):
+        calls.append(1)
+        return float("nan") if len(calls) == 3 else fit.survival(1)
+
+    found = resampling.bootstrap(fit, sometimes, n=20)
+    assert found.attrs["failed"] == 1 and found.notna().all(axis=None)
+    with pytest.raises(ValueError, match="of a table take a column"):
+        resampling.bootstrap(fit, lambda fit: np.ones((2, 3)), n=5)

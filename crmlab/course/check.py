@@ -24,6 +24,9 @@ __all__ = ["Exercise", "Key", "Feedback"]
 # Feedback carries its verdict in this form too, so that a program can read it off an executed notebook.
 MIME = "application/vnd.crmlab.feedback+json"
 
+# How far a rounded number may lie from the right one, as a part of it.
+_ROUNDED = 0.02
+
 _HERE = Path(__file__).resolve().parents[1]
 _KEYS = _HERE / "_keys" if (_HERE / "_keys").is_dir() else _HERE.parent / "exercises" / "keys"
 
@@ -156,7 +159,8 @@ class Question:
             return "mistake", "This is a percentage. The answer is asked for as a share, between 0 and 1."
         if (
             isinstance(expected, numbers.Real)
-            and answer != 0
+            # Further off it is a guess: 1000 is what everything from 500 to 1500 rounds to.
+            and abs(answer - expected) <= _ROUNDED * abs(expected)
             and any(_same(answer, round(float(expected), digits), 1e-9) for digits in range(-6, 3))
         ):
             return "mistake", f"This is right as far as it goes, but rounded too much. Expected: {self.expects}."

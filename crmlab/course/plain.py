@@ -70,8 +70,11 @@ def loads(text, largest=10_000_000):
     return _decode(strict_json(text), 0)
 
 
-def strict_json(text):
-    """JSON as the standard has it, each key once, numbers finite; anything else is a ValueError."""
+def strict_json(text, numbers=True):
+    """JSON as the standard has it, each key once, numbers finite; anything else is a ValueError.
+
+    With ``numbers=False`` they are not read, whatever they are: each is None.
+    """
 
     def once(pairs):
         found = dict(pairs)
@@ -93,8 +96,11 @@ def strict_json(text):
             raise ValueError("a number beyond all bounds")
         return int(text)
 
+    readers = {"parse_float": finite, "parse_constant": refuse, "parse_int": whole}
+    if not numbers:
+        readers = dict.fromkeys(readers, lambda text: None)
     try:
-        return json.loads(text, object_pairs_hook=once, parse_float=finite, parse_constant=refuse, parse_int=whole)
+        return json.loads(text, object_pairs_hook=once, **readers)
     except RecursionError:
         raise ValueError("nested too deep") from None
 
@@ -170,7 +176,7 @@ def _decode(found, depth):
         case {"time": str(text), **rest} if not rest and len(text) < 50:
             return pd.Timestamp(text)
         case {"other": str(name), **rest} if not rest:
-            return Other(name[:120])
+            return Other(name[:120].encode("utf-8", "replace").decode("utf-8"))  # half a surrogate is no text
         case {"dict": list(pairs), **rest} if not rest:
             return {_key(pair): _decode(pair[1], depth + 1) for pair in pairs}
         case {"array": list(values), "shape": list(shape), **rest} if not rest:
@@ -182,6 +188,8 @@ def _decode(found, depth):
             return pd.Series(values, index=_labels(parts["index"], len(values)), name=name)
         case {"table": {"columns": list(columns), "index": index, **more}, **rest} if not rest and not more:
             read = [_values(column) for column in columns]
+            if not read and type(index) is not int and not (isinstance(index, list) and index):
+                raise ValueError("an index that cannot be read")
             rows = len(read[0][1]) if read else (index if type(index) is int else len(_values(index[0])[1]))
             if any(len(values) != rows for _, values in read):
                 raise ValueError("a table whose columns are not equally long")

@@ -28,8 +28,8 @@ def note(stem, student, number, verdict):
     """Note an answer. Not without a student's id, whose data are those of the printed solutions; nor when a lesson is built."""
     if not student or verdict == "blank" or os.environ.get("CRMLAB_STATIC"):
         return
-    # A check must not fail because a home folder is full or read-only; `progress` says that nothing is kept.
-    with contextlib.suppress(OSError, ValueError):
+    # A check must not fail because a home folder is full or read-only, or the file is not as it should be; `progress` says that nothing is kept.
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         kept = _read()
         entry = kept["students"].setdefault(student, {}).setdefault(stem, {}).setdefault(number, {"tries": 0})
         entry["tries"] += 1
@@ -39,9 +39,13 @@ def note(stem, student, number, verdict):
         path.parent.mkdir(parents=True, exist_ok=True)
         # In one step, by a name of its own: two notebooks may check at the same time.
         handle, partial = tempfile.mkstemp(dir=path.parent, prefix="progress-")
-        with os.fdopen(handle, "w", encoding="utf-8") as text:
-            json.dump(kept, text, indent=1, ensure_ascii=False)
-        os.replace(partial, path)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as text:
+                json.dump(kept, text, indent=1, ensure_ascii=False)
+            os.replace(partial, path)
+        except BaseException:
+            os.unlink(partial)
+            raise
 
 
 def progress(student=None):

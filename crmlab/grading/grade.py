@@ -21,7 +21,8 @@ from crmlab.course.check import load_key
 from crmlab.course.environment import SetupError
 from crmlab.grading import feedback, gradebook, marks, report, returned, sandbox, submissions
 from crmlab.grading.handout import about_sheet, exercises_folder, sheet_notebook
-from crmlab.grading.roster import ClassFolder, read_roster, safe_name
+from crmlab.grading.returned import clean
+from crmlab.grading.roster import ClassFolder, out_folder, read_roster, safe_name
 
 __all__ = ["Settings", "grade", "grade_one"]
 
@@ -96,6 +97,7 @@ def grade(folder, roster, out, stem=None, exercises=None, points=None, credit=No
         0
     """
     began = time.perf_counter()
+    out_folder(out)
     students = read_roster(roster)
     lecturer = ClassFolder(roster)
     stem = stem or _only(lecturer)
@@ -113,8 +115,8 @@ def grade(folder, roster, out, stem=None, exercises=None, points=None, credit=No
         raise SetupError(
             f"points for question {sorted(unknown)[0]}, which there is not; there are: {', '.join(key.questions)}."
         )
-    collected = submissions.collect(folder, students)
-    results = _run(students, collected, Path(folder), Path(out), settings, jobs)
+    collected = submissions.collect(folder, students, stem)
+    results = _run(students, collected, Path(folder), Path(out), settings, jobs, key)
     for student in students:
         _describe(results[student.student_id], student, collected.attempts.get(student.student_id, []), due)
     ordered = [results[student.student_id] for student in students]
@@ -123,12 +125,17 @@ def grade(folder, roster, out, stem=None, exercises=None, points=None, credit=No
     sections = feedback.sections(stem, own)
     for result in ordered:
         page = feedback.page(stem, result, sections)
-        notebooks.write_text(Path(out) / "feedback" / f"{safe_name(result['student_id'])}.html", page)
+        _write(Path(out) / "feedback" / f"{safe_name(result['student_id'])}.html", page)
     seconds = time.perf_counter() - began
     page = report.page(stem, ordered, key, collected.nobody, found, settings, seconds)
-    notebooks.write_text(Path(out) / "report.html", page)
+    _write(Path(out) / "report.html", page)
     print(report.summary(ordered, collected.nobody, found, Path(out), seconds))
     return 0
+
+
+def _write(path, page):
+    """Write a page; what is no text in it must not cost the others theirs."""
+    notebooks.write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
 
 
 def _only(lecturer):
@@ -156,16 +163,20 @@ def _apart(folder, out, private, own):
                 )
 
 
-def _run(students, collected, folder, out, settings, jobs):
+def _run(students, collected, folder, out, settings, jobs, key):
     """The result of every student, from an earlier run where nothing has changed."""
-    mark_of = settings.fingerprint()
+    mark_of, lecturer = settings.fingerprint(), ClassFolder(settings.roster)
     results, todo = {}, []
     for student in students:
         one = student.student_id
         attempts = collected.attempts.get(one, [])
         newest = attempts[0].path if attempts else None
         file = out / "results" / f"{safe_name(one)}.json"
-        fingerprint = hashlib.sha256(f"{mark_of}{one}{newest}".encode() + _bytes(folder, newest)).hexdigest()
+        # A class folder that was lost and made again has other data.
+        data = lecturer.data_text(settings.stem, one, key).encode()
+        digest = hashlib.sha256(f"{mark_of}{one}".encode() + hashlib.sha256(data).digest())
+        digest.update(os.fsencode(newest or "") + b"\0" + _bytes(folder, newest))
+        fingerprint = digest.hexdigest()
         earlier = _earlier(file, fingerprint)
         if earlier is not None:
             results[one] = earlier
@@ -234,7 +245,7 @@ def _failed(student_id, newest, why):
 
 def _empty(student_id, newest):
     return {
-        "student_id": student_id, "file": newest, "status": "missing" if newest is None else "graded", "ended": "",
+        "student_id": student_id, "file": newest and clean(newest, 200), "status": "missing" if newest is None else "graded", "ended": "",
         "marks": [], "reports": [], "hints": [], "rights": {}, "values": {}, "seconds": 0.0, "memory_mb": 0.0,
     }  # fmt: skip
 
@@ -270,14 +281,14 @@ def grade_one(student_id, newest, folder, settings):
         try:
             cells, said = submissions.read_notebook(folder, newest)
         except submissions.Unreadable as error:
-            result |= {"status": "unreadable", "reports": [f"{newest} cannot be read: {error}."]}
+            result |= {"status": "unreadable", "reports": [clean(f"{newest} cannot be read: {error}.", 400)]}
         else:
             job, hints = submissions.job(cells, pristine)
             files = {"data.json": text, "sheet.json": json.dumps(about | {"student": student_id})}
             if said.get("stem") not in (None, settings.stem):
-                result["reports"].append(f"The notebook is of another exercise: {str(said['stem'])[:40]}.")
+                result["reports"].append(f"The notebook is of another exercise: {clean(str(said['stem']), 40)}.")
             if said.get("student") not in (None, "", student_id):
-                result["reports"].append(f"The notebook was handed out to {str(said['student'])[:40]}.")
+                result["reports"].append(f"The notebook was handed out to {clean(str(said['student']), 40)}.")
             run = _run_bare if settings.bare else sandbox.run
             outcome = run(job, files, settings.limits)
             came = returned.read(outcome.lines, key.questions)
@@ -298,7 +309,15 @@ def grade_one(student_id, newest, folder, settings):
                 why = f"The sandbox did not reach its first cell: {_last(outcome.said) or outcome.ended}."
                 return _failed(student_id, newest, why) | {"rights": result["rights"], "starved": True}
     for number, question in key.questions.items():
-        mark = marks.mark(number, question, data, came, settings.points.get(number, 1.0), settings.credit)
+        out_of = settings.points.get(number, 1.0)
+        try:
+            mark = marks.mark(number, question, data, came, out_of, settings.credit)
+        except Exception as error:  # an answer that nobody thought of costs its own question and no other
+            message = f"Your answer could not be read ({type(error).__name__}). Expected: {question.expects}."
+            mark = marks.Mark(number, "shape", 0.0, out_of, message=message, hint=question.hint)
+            result["reports"].append(
+                f"The answer to question {number} could not be marked ({type(error).__name__}). Look at it by hand."
+            )
         result["marks"].append(asdict(mark))
         answer = came.answers.get(number)
         if mark.verdict not in ("right", "near") and type(answer) in (int, float) and number in result["rights"]:
@@ -341,7 +360,7 @@ def _describe(result, student, attempts, due):
         result["handed_in"] = when.isoformat(timespec="seconds")
         result["late"] = due is not None and when > (due if due.tzinfo else due.astimezone())
     if len(attempts) > 1:
-        others = ", ".join(attempt.path for attempt in attempts[1:4])
+        others = ", ".join(clean(attempt.path, 200) for attempt in attempts[1:4])
         result["hints"] = [*result["hints"], f"{len(attempts)} notebooks were handed in; the last one counts, not {others}."]  # fmt: skip
 
 
@@ -366,7 +385,7 @@ def _bytes(folder, relative):
     try:
         return submissions._read(folder, relative)
     except submissions.Unreadable as error:
-        return str(error).encode()
+        return str(error).encode("utf-8", "surrogatepass")
 
 
 def cores():

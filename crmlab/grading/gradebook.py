@@ -71,4 +71,4 @@ def _write(path, head, rows, mark):
     table = csv.writer(text, lineterminator="\r\n")
     table.writerow(head)
     table.writerows([[defused(value) for value in row] for row in rows])
-    notebooks.write_text(path, mark + text.getvalue())
+    notebooks.write_text(path, mark + text.getvalue().encode("utf-8", "replace").decode("utf-8"))

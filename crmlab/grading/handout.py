@@ -20,7 +20,7 @@ from crmlab.course.environment import SetupError
 from crmlab.course.notebooks import LessonError
 from crmlab.course.sheet import common_name
 from crmlab.grading import answers
-from crmlab.grading.roster import ClassFolder, read_roster, safe_name
+from crmlab.grading.roster import ClassFolder, out_folder, read_roster, safe_name
 
 __all__ = ["handout", "sheet_notebook", "exercises_folder"]
 
@@ -127,6 +127,7 @@ def handout(stem, roster, out, exercises=None, jobs=2, nbgrader=False):
     int
         0
     """
+    out_folder(out)
     students = read_roster(roster)
     folder = exercises_folder(exercises)
     try:

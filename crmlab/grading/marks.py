@@ -122,10 +122,11 @@ def _one_inside(answer):
             return float(text) / (100 if answer.strip().endswith("%") else 1) if len(text) < 40 else None
         except ValueError:
             return None
-    if isinstance(answer, pd.DataFrame | pd.Series | np.ndarray | list) and np.size(answer) == 1:
-        inner = np.asarray(answer, dtype=object).ravel()[0]
-        return float(inner) if isinstance(inner, numbers.Real) and not isinstance(inner, bool) else None
-    return None
+    while isinstance(answer, list) and len(answer) == 1:  # NumPy makes nothing of lists whose parts differ in length
+        (answer,) = answer
+    if isinstance(answer, pd.DataFrame | pd.Series | np.ndarray) and np.size(answer) == 1:
+        answer = np.asarray(answer, dtype=object).ravel()[0]
+    return float(answer) if isinstance(answer, numbers.Real) and not isinstance(answer, bool) else None
 
 
 def shown(answer, most=80):

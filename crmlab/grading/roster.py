@@ -12,7 +12,7 @@ from pathlib import Path
 from crmlab.course import notebooks
 from crmlab.course.environment import SetupError
 
-__all__ = ["Student", "ClassFolder", "read_roster", "safe_name", "defused"]
+__all__ = ["Student", "ClassFolder", "read_roster", "safe_name", "defused", "out_folder"]
 
 # What a spreadsheet would take for a formula, a path for a folder, or a notebook for code.
 _BAD = re.compile(r"""^[=+\-@.]|[\x00-\x1f\x7f/\\"']""")
@@ -80,6 +80,21 @@ def defused(value):
     """A value for a CSV file that a spreadsheet will not take for a formula."""
     text = re.sub(r"[\x00-\x1f\x7f]+", " ", str(value))
     return f"'{text}" if re.match(r"\s*[=+\-@|%]", text) and not re.fullmatch(r"-?[\d.]+", text) else text
+
+
+def out_folder(path):
+    """The folder to write to, which may not exist yet.
+
+    Raises
+    ------
+    SetupError
+        If it, or what it should lie in, is a file.
+    """
+    path = Path(path)
+    for place in (path, *path.parents):
+        if place.exists() and not place.is_dir():
+            raise SetupError(f"{place} is a file; --out takes a folder.")
+    return path
 
 
 class ClassFolder:

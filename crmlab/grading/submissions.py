@@ -8,10 +8,12 @@ from pathlib import Path
 
 from crmlab.course import plain
 from crmlab.course.environment import SetupError
+from crmlab.grading.returned import clean
 
 __all__ = ["Attempt", "collect", "read_notebook", "job"]
 
-_LARGEST, _CELLS, _CELL = 5_000_000, 2000, 100_000
+# Figures are kept in a notebook, so an honest one may be large.
+_LARGEST, _CELLS, _CELL = 20_000_000, 2000, 100_000
 _DEEP = 4
 
 
@@ -43,7 +45,7 @@ class Collected:
     nobody: list = field(default_factory=list)
 
 
-def collect(folder, students):
+def collect(folder, students, stem=None):
     """Find the notebooks in a folder and whose they are.
 
     The id of the student stands, as a word of its own, in the name of the folder directly below or, for a file that lies in
@@ -53,6 +55,8 @@ def collect(folder, students):
     ----------
     folder : str or pathlib.Path
     students : list of Student
+    stem : str, optional
+        Of the exercise: in a name it is nobody's id, though it begins with a number.
 
     Returns
     -------
@@ -62,38 +66,56 @@ def collect(folder, students):
     if not folder.is_dir():
         raise SetupError(f"there is no folder {folder} with submissions.")
     found = Collected()
-    for relative, when in sorted(_notebooks(folder)):
-        owners = _owners(relative.split("/")[0], students)
+    try:
+        listed = sorted(_notebooks(folder, found.nobody))
+    except OSError as error:
+        raise SetupError(f"the folder {folder} cannot be read: {error.strerror}.") from None
+    for relative, when in listed:
+        owners = _owners(relative.split("/")[0], students, stem)
         if len(owners) == 1:
             found.attempts.setdefault(owners[0].student_id, []).append(Attempt(relative, when))
         else:
             whose = ", ".join(owner.student_id for owner in owners[:3])
             found.nobody.append(
-                (relative, f"could be of {whose}" if owners else "its name holds nobody's id, name or submission")
+                (
+                    clean(relative, 200),
+                    f"could be of {whose}" if owners else "its name holds nobody's id, name or submission",
+                )
             )
     for attempts in found.attempts.values():
         attempts.sort(key=lambda attempt: (attempt.handed_in, attempt.path), reverse=True)
     return found
 
 
-def _notebooks(folder, above="", depth=0):
+def _notebooks(folder, closed, above="", depth=0):
+    """Paths and times of all notebooks; folders that cannot be looked into come to `closed`."""
     with os.scandir(folder) as entries:
         for entry in entries:
             name = above + entry.name
-            if entry.is_dir(follow_symlinks=False) and depth < _DEEP:
-                if entry.name not in (".ipynb_checkpoints", "__MACOSX"):
-                    yield from _notebooks(entry.path, name + "/", depth + 1)
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name in (".ipynb_checkpoints", "__MACOSX"):
+                    continue
+                if depth >= _DEEP:
+                    closed.append((clean(name, 200), f"it is a folder below {_DEEP} others"))
+                    continue
+                try:
+                    yield from _notebooks(entry.path, closed, name + "/", depth + 1)
+                except OSError as error:
+                    closed.append((clean(name, 200), f"the folder cannot be read ({error.strerror})"))
             elif (entry.name.endswith(".ipynb") and not entry.name.startswith("._")) or entry.is_symlink():
                 yield name, entry.stat(follow_symlinks=False).st_mtime
 
 
-def _owners(name, students):
-    """Whose a file is, by the longest of what fits: `s1` is no word of `s10`."""
+def _owners(name, students, stem=None):
+    """Whose a file is, by the longest of what fits: `s1` is no word of `s10`, nor `05` one of `05_retention`."""
     whole = name.removesuffix(".ipynb")
     starts = [one for one in students if one.submission and whole.startswith(one.submission)]
     if starts:
         longest = max(len(one.submission) for one in starts)
         return [one for one in starts if len(one.submission) == longest]
+    whole = re.sub(r" ?\([1-9]\d?\)$", "", whole)  # a browser's, of what was downloaded twice
+    if stem:
+        whole = re.sub(rf"(?<![^\W_]){re.escape(stem)}(?![^\W_])", " ", whole).strip(" _-")
     words = [one for one in students if re.search(rf"(?<![^\W_]){re.escape(one.student_id)}(?![^\W_])", whole)]
     if words:
         longest = max(len(one.student_id) for one in words)
@@ -111,7 +133,7 @@ def read_notebook(folder, relative):
     """
     text = _read(folder, relative)
     try:
-        found = plain.strict_json(text.decode("utf-8-sig"))
+        found = plain.strict_json(text.decode("utf-8-sig"), numbers=False)
     except (ValueError, UnicodeDecodeError) as error:
         raise Unreadable(f"it is no notebook: {str(error)[:100]}") from None
     cells = found.get("cells") if isinstance(found, dict) else None
@@ -164,10 +186,10 @@ def _read(folder, relative):
         ) from None
     finally:
         os.close(at)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise Unreadable("it is no ordinary file")
     with os.fdopen(handle, "rb") as file:
-        about = os.fstat(handle)
-        if not stat.S_ISREG(about.st_mode):
-            raise Unreadable("it is no ordinary file")
         text = file.read(_LARGEST + 1)
     if len(text) > _LARGEST:
         raise Unreadable(f"it has more than {_LARGEST // 10**6} MB")
@@ -181,8 +203,9 @@ _CHECK = re.compile(r"""^check\(\s*["'](\w+)["']""", re.MULTILINE)
 def job(cells, pristine):
     """What the sandbox executes: the sheet's own first cell, then the student's cells, each with its question.
 
-    A cell belongs to a question by its id, by what `handout` wrote into its metadata, or by its text, since some editors give
-    every cell a new id; a cell that the student added belongs to the question above it. The student's check cells are left
+    A cell belongs to a question by its id or by the text above it, since some editors give every cell a new id. What `handout` wrote
+    into its metadata decides only where that text is gone: a copied cell carries the metadata of the one that it was copied from.
+    A cell that the student added belongs to the question above it. The student's check cells are left
     out, whatever they hold: what is checked is the value of `answer` after the last cell of its question.
 
     Parameters
@@ -209,6 +232,8 @@ def job(cells, pristine):
         if "question" in about:
             question = about["question"]
         places[cell.id] = question
+    texts = [_QUESTION.match(cell["source"]) for cell in cells if cell["kind"] == "markdown"]
+    headed = {text[1] for text in texts if text and text[1] in checks}
     found, seen, current, said = [], [], None, []
     for cell in cells:
         about = cell["about"]
@@ -218,15 +243,15 @@ def job(cells, pristine):
                 seen.append(number)
                 if cell["source"].strip() != checks[number]:
                     said.append(f"The check of question {number} was changed.")
-                current = number
+                current = current if number in headed else number
                 continue
         text = _QUESTION.match(cell["source"]) if cell["kind"] == "markdown" else None
         if cell["id"] in places:
             current = places[cell["id"]]
-        elif isinstance(about.get("question"), str) and about["question"] in checks:
-            current = about["question"]
         elif text and text[1] in checks:
             current = text[1]
+        elif isinstance(about.get("question"), str) and about["question"] in set(checks) - headed:
+            current = about["question"]
         if cell["kind"] != "code" or not cell["source"].strip():
             continue
         written = _CHECK.findall(cell["source"])

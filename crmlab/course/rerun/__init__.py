@@ -6,7 +6,8 @@ how it was made, and what moved if it is made again; `run` does one after the ot
 """
 
 from crmlab.course.rerun.kernel import begin, log
+from crmlab.course.rerun.plan import again_words
 from crmlab.course.rerun.plan import from_words as planned
 from crmlab.course.rerun.run import again, run
 
-__all__ = ["again", "begin", "log", "planned", "run"]
+__all__ = ["again", "again_words", "begin", "log", "planned", "run"]

@@ -27,10 +27,10 @@ _PACKAGES = ("numpy", "pandas", "scipy", "lifelines", "duckdb", "ibis-framework"
 
 def hashes(plan):
     """Size and SHA-256 of every file of the log that this machine can read."""
-    found = {}
-    for file in plans.files(plan):
+    found, files = {}, plans.files(plan)
+    for name, file in zip(plans.names(files), files):
         with open(file, "rb") as content:
-            found[os.path.basename(file)] = {
+            found[name] = {
                 "bytes": os.path.getsize(file),
                 "sha256": hashlib.file_digest(content, "sha256").hexdigest(),
             }

@@ -117,7 +117,8 @@ summary{color:#555;cursor:pointer;font-size:.85em}"""
 
 def _page(plan, found, made, parts):
     title = f"{plan.name}: {plan.stem}"
-    report = found.report.reset_index().to_html(index=False, border=0, na_rep="")
+    report = found.report.reset_index().astype(object)
+    report = report.where(report.notna(), "").to_html(index=False, border=0)
     columns = ", ".join(f"{standard} = {own}" for standard, own in plan.columns.items())
     facts = (
         f"{found.customers:,} customers, {found.first:%Y-%m-%d} to {found.last:%Y-%m-%d} ({found.days:,} days). Columns: {columns}. "

@@ -134,6 +134,7 @@ def make(stem, data, columns, unit, out, engine=None, settings=(), policies=None
     strange = [name for name in given if name not in known]
     if strange:
         raise SetupError(f"{stem} has no parameter {strange[0]!r}; there are: {', '.join(known)}.")
+    _check_settings(given)
     policies = {name: value for name, value in (policies or {}).items() if value is not None}
     return Plan(stem, str(data), columns, unit, str(out), engine, policies=policies, settings=given, **more)
 
@@ -143,15 +144,41 @@ def from_words(args):
     for name, words in (("LESSON", args.stem), ("--data", args.data), ("--out", args.out)):
         if not words:
             raise SetupError(f"rerun needs {name}. `python -m crmlab rerun --help` shows a whole command.")
-    if len(args.data) > 1:
-        raise SetupError(
-            f"--data takes one path or glob, and got {len(args.data)}: put it in quotes, as in --data 'logs/*.parquet'."
-        )
-    if args.suppress < 0:
+    data = _one_path(args.data)
+    if args.suppress is not None and args.suppress < 0:
         raise SetupError(f"--suppress takes a number of customers, 0 or more; got {args.suppress}.")
     policies = {name: getattr(args, name) for name in POLICIES}
     more = {name: getattr(args, name) for name in ("name", "memory_limit", "threads", "suppress", "seed")}
-    return make(args.stem, args.data[0], args.map, args.unit, args.out, args.engine, args.set, policies, **more)
+    more = {name: value for name, value in more.items() if value is not None}
+    unit = args.unit or "month"
+    return make(args.stem, data, args.map or (), unit, args.out, args.engine, args.set or (), policies, **more)
+
+
+def again_words(args):
+    """What a command line with ``--manifest`` changes of that rerun, as argparse read it.
+
+    Raises
+    ------
+    SetupError
+        If it holds a word that would make it another rerun.
+    """
+    for name in ("stem", "map", "unit", "name", "set", "suppress", "seed", *POLICIES):
+        if getattr(args, name) is not None:
+            option = "LESSON" if name == "stem" else "--" + name.replace("_", "-")
+            raise SetupError(
+                "--manifest makes the same rerun again; it takes --out, --data, --engine, --memory-limit and --threads, "
+                f"not {option}."
+            )
+    more = {name: getattr(args, name) for name in ("out", "engine", "memory_limit", "threads")}
+    return more | {"data": _one_path(args.data) if args.data else None}
+
+
+def _one_path(words):
+    if len(words) > 1:
+        raise SetupError(
+            f"--data takes one path or glob, and got {len(words)}: put it in quotes, as in --data 'logs/*.parquet'."
+        )
+    return words[0]
 
 
 def check(plan):
@@ -168,6 +195,7 @@ def check(plan):
     """
     import duckdb
 
+    _check_settings(plan.settings)
     try:
         connection, log = plan.open()
         dates = log.table.date
@@ -212,6 +240,14 @@ def files(plan):
     if os.path.isdir(path):
         path = os.path.join(path, "**", "*.parquet")
     return sorted(file for file in glob.glob(path, recursive=True) if os.path.isfile(file))
+
+
+def names(paths):
+    """Names of the files of a log: their paths below the folder that they share, since partitions hold files of one name."""
+    if not paths:
+        return []
+    shared = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
+    return [os.path.relpath(path, shared).replace(os.sep, "/") for path in paths]
 
 
 # --- the lessons -------------------------------------------------------------------------------------------------------
@@ -270,6 +306,38 @@ _PARAMETERS = {"02_lifecycle": _lifecycle_parameters, "05_retention": _retention
 _CHECKS = {"02_lifecycle": _lifecycle_check, "05_retention": _retention_check}
 
 
+# Parameters that have options of their own, or none.
+_NOT_SET = {"SHOP": "Fix: --name", "UNIT": "Fix: --unit", "PERIOD": "Fix: --unit", "COUNTED": "A rerun always counts"}
+
+
+def _check_settings(settings):
+    """Say what is wrong with the values of ``--set``."""
+
+    def number(value):
+        return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+
+    def whole(value):
+        return number(value) and isinstance(value, int)
+
+    kinds = {
+        "SILENCE": (whole, "a whole number of days above 0", "182"),
+        "YEAR": (number, "a number above 0, in units of the durations", "12"),
+        "AT_LEAST": (whole, "a whole number of purchases above 0", "3"),
+        "TRIED": (whole, "a list of whole numbers of days above 0", '"[91,182]"'),
+        "LOOK": (number, "a list of numbers above 0, in units of the durations", '"[1,3,6]"'),
+    }
+    for name, value in settings.items():
+        if name in _NOT_SET:
+            raise SetupError(f"--set does not change {name}. {_NOT_SET[name]}.")
+        if name not in kinds:
+            continue
+        fits, what, such = kinds[name]
+        values = value if what.startswith("a list") and isinstance(value, list | tuple) else [value]
+        listed = what.startswith("a list") == isinstance(value, list | tuple)
+        if not listed or not values or not all(map(fits, values)):
+            raise SetupError(f"--set {name} is {what}, as in --set {name}={such}; got {value!r}.")
+
+
 # --- words -------------------------------------------------------------------------------------------------------------
 
 
@@ -297,10 +365,12 @@ def _in_words_of_the_command(message):
         message = re.sub(rf"\b{name}='([^']*)'", rf"{option} \1", message)
         message = re.sub(rf"\b{name}= \(as in '([^']*)'\)", rf"{option}, as in {option} '\1'", message)
         message = re.sub(rf"\b{name}=(?!\w)", option, message)
-    message = re.sub(r"say so with (\w+)=", r"say so with --map \1=", message)
+    message = re.sub(r"say so with (\w+)=", r"say so with --map \1=YOUR_COLUMN", message)
     return message.replace(
         " If it has no amounts, say amount=None.", " If it has no amounts, leave amount= out of --map."
     )
 
 
-__all__ = ["Found", "Plan", "check", "files", "from_words", "lessons", "loads", "make", "parameters_of", "spark"]
+__all__ = [
+    "Found", "Plan", "again_words", "check", "files", "from_words", "lessons", "loads", "make", "names", "parameters_of", "spark",
+]  # fmt: skip

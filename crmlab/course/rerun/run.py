@@ -55,6 +55,11 @@ def run(plan):
     try:
         executed = _execute(plan, found, work)
         data = manifest.hashes(plan)
+        if _state(plan) != _read(work / "state.json"):
+            raise SetupError(
+                f"files of the log ({plan.data}) changed while they were counted, so the counts do not belong together. "
+                f"Fix: copy the log, delete {out}, and run it again."
+            )
         made = output.write(plan, found, executed, out)
     except KeyboardInterrupt:
         print(
@@ -71,7 +76,7 @@ def run(plan):
     return 0
 
 
-def again(file, out=None, data=None, engine=None):
+def again(file, out=None, data=None, engine=None, memory_limit=None, threads=None):
     """Make a rerun again from its manifest, beside it, and say what moved.
 
     Returns
@@ -85,7 +90,8 @@ def again(file, out=None, data=None, engine=None):
         plan = plans.Plan(**old["plan"], out=str(out))
     except TypeError:
         raise SetupError(f"{file} was written by {old.get('made_by')}, whose plans this version cannot read.") from None
-    plan = replace(plan, data=data or plan.data, engine=engine or plan.engine)
+    given = {"data": data, "engine": engine, "memory_limit": memory_limit, "threads": threads}
+    plan = replace(plan, **{name: value for name, value in given.items() if value is not None})
     if not plans.files(plan) and "://" not in plan.data:
         raise SetupError(f"there is no file {plan.data} here. Say where the log lies: --data")
     code = run(plan)
@@ -106,6 +112,9 @@ def again(file, out=None, data=None, engine=None):
 
 def _claim(plan, out, work):
     """Make the folder of work, or take it up again; refuse a folder that holds something else."""
+    for place in (out, *out.parents):
+        if place.exists() and not place.is_dir():
+            raise SetupError(f"{place} is a file; --out takes a folder.")
     if (out / manifest.NAME).exists():
         raise SetupError(
             f"{out} holds a finished rerun. Give another --out, or compare with it: --manifest {out / manifest.NAME}"
@@ -127,7 +136,8 @@ def _claim(plan, out, work):
 
 def _state(plan):
     """What tells a log that has changed: sizes and times of its files (their hashes come into the manifest)."""
-    return [[os.path.basename(file), os.path.getsize(file), os.stat(file).st_mtime_ns] for file in plans.files(plan)]
+    files = plans.files(plan)
+    return [[name, os.path.getsize(file), os.stat(file).st_mtime_ns] for name, file in zip(plans.names(files), files)]
 
 
 def _read(file):
