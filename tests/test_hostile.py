@@ -18,6 +18,7 @@ from pathlib import Path
 import classroom
 import pytest
 
+from crmlab.course import check
 from crmlab.grading import grade, marks, roster, sandbox, submissions
 from crmlab.grading.handout import handout
 
@@ -365,7 +366,15 @@ def test_a_process_of_ours_that_breaks_stops_nobody(graded, monkeypatch, tmp_pat
     attempts = {one: [submissions.Attempt(f"{one}/sheet.ipynb", 0)] for one in ("honest", "honest-too")}
     with monkeypatch.context() as patch:
         patch.setattr(grade, "ProcessPoolExecutor", Broken)
-        results = grade._run(students, submissions.Collected(attempts), handed, tmp_path / "out", settings, 2)
+        results = grade._run(
+            students,
+            submissions.Collected(attempts),
+            handed,
+            tmp_path / "out",
+            settings,
+            2,
+            check.load_key("91_exam", graded.work / "own" / "keys"),
+        )
     assert Broken.left == 0
     for result in results.values():
         assert [mark["verdict"] for mark in result["marks"]] == ["right"] * 3
