@@ -184,7 +184,7 @@ print(len(datasets.catalog()))
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "site"), "CRMLAB_STATIC": "1"},
         capture_output=True,
         text=True,
     )
