@@ -150,7 +150,7 @@ def refuse_of_all(formula, terms):
             ]
             if any(isinstance(call, ast.Name) and call.id in _OF_ALL for call in calls):
                 raise ValueError(
-                    f"formula {formula!r}: {str(factor.expr)!r} depends on all customers; make a column of it first, and name that column."
+                    f"formula {formula!r}: {str(factor.expr)!r} depends on all rows; make a column of it first, and name that column."
                 )
 
 

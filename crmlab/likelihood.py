@@ -13,6 +13,7 @@ __all__ = [
     "BoundaryWarning",
     "warn_boundary",
     "normal_quantile",
+    "wald_table",
     "chi_bar_square_sf",
 ]
 
@@ -37,6 +38,13 @@ def normal_quantile(level):
     if not 0 < level < 1:
         raise ValueError(f"level= is a confidence level between 0 and 1, such as 0.95; got {level!r}.")
     return stats.norm.ppf(0.5 + level / 2)
+
+
+def wald_table(estimate, std_error, level=0.95):
+    """Estimates with standard errors and normal intervals: the table of a `summary`, indexed as the estimates are."""
+    half = normal_quantile(level) * std_error
+    table = {"estimate": estimate, "std_error": std_error, "lower": estimate - half, "upper": estimate + half}
+    return pd.DataFrame(table)
 
 
 @dataclass(frozen=True, eq=False)

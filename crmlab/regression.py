@@ -208,7 +208,7 @@ class LinearFit(NormalScatter):
         -------
         matplotlib.axes.Axes
         """
-        return plot_coefficients(
+        return style.coefficients(
             self.summary(level).drop("Intercept", errors="ignore"), ax, f"change of {self.design.response} for one unit"
         )
 
@@ -450,22 +450,8 @@ def plot_simple_slopes(slopes, ax=None):
     matplotlib.axes.Axes
     """
     named = slopes.set_axis([f"{v:.2f}" if isinstance(v, float) else str(v) for v in slopes.index])
-    ax = plot_coefficients(named, ax, "simple slope")
+    ax = style.coefficients(named, ax, "simple slope")
     ax.set_ylabel(slopes.index.name)
-    return ax
-
-
-def plot_coefficients(table, ax, xlabel):
-    """Estimates with intervals, the first on top."""
-    ax = style.axes(ax)
-    place = np.arange(len(table))[::-1]
-    estimate = table["estimate"].to_numpy()
-    bars = np.abs(table[["lower", "upper"]].to_numpy().T - estimate)
-    ax.errorbar(estimate, place, xerr=bars, fmt="o", capsize=4)
-    ax.axvline(0, color="grey", linestyle=":", linewidth=1.5)
-    ax.set_yticks(place, [str(name) for name in table.index])
-    ax.set(xlabel=xlabel, ylabel="parameter", ylim=(-0.6, len(table) - 0.4))
-    ax.grid(axis="y", visible=False)
     return ax
 
 

@@ -3,7 +3,7 @@
 import matplotlib as mpl
 import matplotlib.ticker
 
-__all__ = ["COLOURS", "PERCENT", "use", "axes", "whole_numbers"]
+__all__ = ["COLOURS", "PERCENT", "use", "axes", "coefficients", "whole_numbers"]
 
 # Okabe and Ito's palette (2008), told apart with every common form of colour blindness and, in this order, in print:
 # blue, vermilion, green, purple, orange, sky blue, black.
@@ -60,6 +60,31 @@ def axes(ax=None):
 
     ax = plt.figure().add_subplot()
     ax.set_prop_cycle(color=COLOURS)
+    return ax
+
+
+def coefficients(table, ax=None, xlabel="estimate", ylabel="parameter"):
+    """Estimates with their intervals, the first on top, beside a line at 0.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        ``estimate``, ``lower`` and ``upper``, as the summaries of fits have them.
+    ax : matplotlib.axes.Axes, optional
+    xlabel, ylabel : str
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = axes(ax)
+    place = range(len(table) - 1, -1, -1)
+    bars = abs(table[["lower", "upper"]].to_numpy().T - table["estimate"].to_numpy())
+    ax.errorbar(table["estimate"].to_numpy(), place, xerr=bars, fmt="o", capsize=4)
+    ax.axvline(0, color="grey", linestyle=":", linewidth=1.5)
+    ax.set_yticks(place, [str(name) for name in table.index])
+    ax.set(xlabel=xlabel, ylabel=ylabel, ylim=(-0.6, len(table) - 0.4))
+    ax.grid(axis="y", visible=False)
     return ax
 
 

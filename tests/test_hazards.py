@@ -768,7 +768,7 @@ def test_terms_that_depend_on_all_customers_or_on_nothing_are_refused():
     data = simulate.lifecycle(200, seed=1)
     for term in ("scale(service)", "center(service)", "bs(service, df=4)", "poly(service, 2)", "C(lag(service))"):
         for formula in (term, f"grade + {term}"):
-            with pytest.raises(ValueError, match="depends on all customers; make a column of it first"):
+            with pytest.raises(ValueError, match="depends on all rows; make a column of it first"):
                 lifecycle.fit_hazards(data, formula)
     assert len(lifecycle.fit_hazards(data, "np.log(service)").params) == 7
     with pytest.raises(ValueError, match="column 'one' has the same value, 'a', in every row"):

@@ -426,6 +426,8 @@ def test_membership_beside_the_truth_and_stepmix(panel, classes):
         loyalty.fit_membership(classes, "area", panel.customers)
     with pytest.raises(ValueError, match="no column is named 'zone'"):
         loyalty.fit_membership(classes, "zone", people)
+    with pytest.raises(ValueError, match="depends on all rows; make a column of it first"):
+        loyalty.fit_membership(classes, "scale(age)", people)
 
 
 def test_membership_is_stepmixs_three_step_estimate(rng):

@@ -11,7 +11,7 @@ from crmlab import style
 from crmlab.arguments import one_of
 from crmlab.choice.likelihood import small_sample
 from crmlab.choice.situations import Design, Long, complete, frame, present, shown
-from crmlab.likelihood import LikelihoodResult, normal_quantile
+from crmlab.likelihood import LikelihoodResult, normal_quantile, wald_table
 
 __all__ = ["fit_conditional_logit", "ConditionalLogit"]
 
@@ -179,15 +179,7 @@ class ConditionalLogit(LikelihoodResult):
 
     def summary(self, level=0.95):
         """Coefficients with standard errors and Wald intervals, indexed by ``parameter``."""
-        error = np.sqrt(np.diag(self.cov))
-        half = normal_quantile(level) * error
-        table = {
-            "estimate": self.params,
-            "std_error": error,
-            "lower": self.params - half,
-            "upper": self.params + half,
-        }
-        return pd.DataFrame(table).rename_axis("parameter")
+        return wald_table(self.params, np.sqrt(np.diag(self.cov)), level).rename_axis("parameter")
 
     def fit_statistics(self):
         """How well the model fits, beside no model and beside shares alone.
@@ -378,16 +370,10 @@ class ConditionalLogit(LikelihoodResult):
         -------
         matplotlib.axes.Axes
         """
-        ax = style.axes(ax)
-        spread = self._core.spread()
-        table = self.summary(level).mul(spread, axis=0).iloc[::-1]
-        at = np.arange(len(table))
-        half = [table["estimate"] - table["lower"], table["upper"] - table["estimate"]]
-        ax.errorbar(table["estimate"], at, xerr=half, fmt="o", capsize=4)
-        ax.axvline(0, color="grey", linewidth=1.5, linestyle=":")
-        ax.set_yticks(at, table.index)
-        ax.set(xlabel="change of the log-odds by one standard deviation of the attribute", ylabel="attribute")
-        return ax
+        table = self.summary(level).mul(self._core.spread(), axis=0)
+        return style.coefficients(
+            table, ax, "change of the log-odds by one standard deviation of the attribute", "attribute"
+        )
 
     def _offers(self, data):
         """The design of a table to predict for, its occasions in order, and that order."""

@@ -8,6 +8,7 @@ import pandas as pd
 from scipy import sparse
 
 from crmlab.choice.likelihood import Core, shown
+from crmlab.design import refuse_of_all
 
 __all__ = ["Long", "Design", "frame", "present", "complete", "shown"]
 
@@ -253,6 +254,7 @@ class Design:
             parsed = formulaic.Formula(formula)
         except formulaic.errors.FormulaicError as error:
             raise ValueError(f"formula= {formula!r} cannot be read: {str(error).splitlines()[0]}") from None
+        refuse_of_all(formula, parsed)
         data = long.data
         variables = tuple(sorted(parsed.required_variables))
         present(data, variables)

@@ -144,7 +144,7 @@ class Question:
         if answer is None or answer is Ellipsis or (isinstance(answer, str) and not answer.strip()):
             return "blank", f"Expected: {self.expects}."
         expected = self.answer(data)
-        if problem := _shape_problem(answer, expected, self.choices):
+        if problem := shape_problem(answer, expected, self.choices):
             return "shape", f"{problem} Expected: {self.expects}."
         if _same(answer, expected, self.within):
             return "right", self.explanation
@@ -362,7 +362,7 @@ def load_key(stem, folder=None):
     return module.key
 
 
-def _shape_problem(answer, expected, choices):
+def shape_problem(answer, expected, choices):
     """What is wrong with the form of an answer, or None."""
     if isinstance(expected, str):
         if not isinstance(answer, str):
@@ -371,10 +371,10 @@ def _shape_problem(answer, expected, choices):
             return f"Your answer is {answer!r}; the choices are {', '.join(map(repr, choices))}."
         return None
     if isinstance(answer, str):
-        if _numbers(answer) is not None:
+        if as_numbers(answer) is not None:
             return "Your answer is text: write the number without quotation marks."
         return f"Your answer is the text {answer!r}, not a number. Numbers have a point and no sign for money or percent: 0.496."
-    values = _numbers(answer)
+    values = as_numbers(answer)
     if values is None or isinstance(answer, bool):
         return f"Your answer is of type {type(answer).__name__}, not {'numbers' if np.ndim(expected) else 'a number'}."
     if values.size == 1 and np.ndim(expected) == 0 and values.ndim:
@@ -387,7 +387,7 @@ def _shape_problem(answer, expected, choices):
     return None
 
 
-def _numbers(value):
+def as_numbers(value):
     if isinstance(value, pd.DataFrame):
         return None
     try:
@@ -400,5 +400,5 @@ def _same(answer, expected, within):
     if isinstance(expected, str):
         return isinstance(answer, str) and answer.strip().casefold() == expected.casefold()
     return np.shape(answer) == np.shape(expected) and bool(
-        np.all(np.abs(_numbers(answer) - _numbers(expected)) <= within)
+        np.all(np.abs(as_numbers(answer) - as_numbers(expected)) <= within)
     )

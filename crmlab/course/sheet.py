@@ -109,7 +109,7 @@ class Sheet:
                 return Receipt(number, "stale", message)
         like = {"word": "", "number": 0.0}.get(asked["form"])
         like = np.zeros(asked["form"]) if like is None else like
-        if problem := check._shape_problem(answer, like, tuple(asked["choices"])):
+        if problem := check.shape_problem(answer, like, tuple(asked["choices"])):
             return Receipt(number, "shape", f"{problem} Expected: {asked['expects']}.")
         shown = repr(answer.item() if isinstance(answer, np.generic) else answer)
         return Receipt(

@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from crmlab import __version__
-from crmlab.course import notebooks, plain
+from crmlab.course import check, notebooks, plain, sheet
 from crmlab.course.check import load_key
 from crmlab.course.environment import SetupError
 from crmlab.grading import feedback, gradebook, marks, report, returned, sandbox, submissions
@@ -65,7 +65,7 @@ class Settings:
         """A hash of all this and of the key, the source and the code that marks."""
         folder = Path(self.exercises)
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode() + __version__.encode())
-        own = sorted(Path(__file__).parent.glob("*.py")) + sorted(Path(plain.__file__).parent.glob("[cps]*.py"))
+        own = sorted(Path(__file__).parent.glob("*.py")) + [Path(module.__file__) for module in (check, plain, sheet)]
         for file in [folder / "src" / f"{self.stem}.md", folder / "keys" / f"{self.stem}.py", *own]:
             digest.update(file.read_bytes())
         return digest.hexdigest()

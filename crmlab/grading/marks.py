@@ -108,7 +108,7 @@ def _judge(question, answer, data, credit):
         if question.judge(inner, data)[0] == "right":
             return "near", credit.near, f"The number is right. {message}"
     if verdict == "wrong" and np.ndim(expected := question.answer(data)) and np.size(expected) > 1:
-        share = float(np.mean(np.abs(check._numbers(answer) - check._numbers(expected)) <= question.within))
+        share = float(np.mean(np.abs(check.as_numbers(answer) - check.as_numbers(expected)) <= question.within))
         if share > 0:
             return "part", share, f"{share:.0%} of the numbers are right. {message}"
     return verdict, 0.0, message

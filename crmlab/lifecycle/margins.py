@@ -9,7 +9,7 @@ from crmlab import style
 from crmlab.counting import _DAYS
 from crmlab.lifecycle.checks import carry_along, refuse_rows
 from crmlab.lifecycle.phases import phase_colours
-from crmlab.likelihood import normal_quantile
+from crmlab.likelihood import wald_table
 
 __all__ = ["add_purchases", "value_by_phase", "PhaseValue"]
 
@@ -239,12 +239,9 @@ class PhaseValue:
             Indexed by ``parameter`` (the phase; with groups after the group): ``estimate``, ``std_error``, ``lower``, ``upper``. Missing where nobody spent
             any time; errors also where only one customer did.
         """
-        z = normal_quantile(level)
 
         def table(rate, cov, total, money, nobs):
-            error = np.sqrt(np.diag(cov))
-            columns = {"estimate": rate, "std_error": error, "lower": rate - z * error, "upper": rate + z * error}
-            return pd.DataFrame(columns, pd.Index(self.phases, name="parameter"))
+            return wald_table(rate, np.sqrt(np.diag(cov)), level).set_axis(pd.Index(self.phases, name="parameter"))
 
         return self._each(table)
 

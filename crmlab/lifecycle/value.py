@@ -11,7 +11,7 @@ from crmlab.lifecycle.hazards_fit import HazardsFit
 from crmlab.lifecycle.margins import PhaseValue
 from crmlab.lifecycle.multistate import MultistateFit
 from crmlab.lifecycle.paths import ObservedPart, Path
-from crmlab.likelihood import normal_quantile
+from crmlab.likelihood import wald_table
 
 __all__ = ["expected_value", "what_if", "rank_transitions", "plot_gains"]
 
@@ -391,6 +391,4 @@ class _Study:
 
 
 def _table(estimate, variance, level, index):
-    z, error = normal_quantile(level), np.sqrt(np.maximum(variance, 0))
-    columns = {"estimate": estimate, "std_error": error, "lower": estimate - z * error, "upper": estimate + z * error}
-    return pd.DataFrame(columns, index)
+    return wald_table(estimate, np.sqrt(np.maximum(variance, 0)), level).set_axis(index)

@@ -9,7 +9,7 @@ from scipy import optimize, special
 
 from crmlab import style
 from crmlab.arguments import one_of
-from crmlab.likelihood import LikelihoodResult, normal_quantile, warn_boundary
+from crmlab.likelihood import LikelihoodResult, normal_quantile, wald_table, warn_boundary
 from crmlab.loyalty._customers import each_once
 from crmlab.resampling import replicate
 
@@ -284,10 +284,7 @@ class LatentClasses(LikelihoodResult):
 
     def summary(self, level=0.95):
         """Shares, means (or probabilities of yes) and variances of all classes, indexed by ``parameter``, with normal intervals."""
-        error = np.sqrt(np.diag(self.cov))
-        half = normal_quantile(level) * error
-        table = {"estimate": self.params, "std_error": error, "lower": self.params - half, "upper": self.params + half}
-        return pd.DataFrame(table).rename_axis("parameter")
+        return wald_table(self.params, np.sqrt(np.diag(self.cov)), level).rename_axis("parameter")
 
     @property
     def shares(self):

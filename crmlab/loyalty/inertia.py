@@ -11,7 +11,7 @@ from scipy import optimize, sparse, special, stats
 from crmlab import style
 from crmlab.choice.likelihood import Core, small_sample
 from crmlab.choice.situations import Design, Long, complete, frame, present, shown
-from crmlab.likelihood import LikelihoodResult, normal_quantile, warn_boundary
+from crmlab.likelihood import LikelihoodResult, normal_quantile, wald_table, warn_boundary
 
 __all__ = ["choice_panel", "fit_brand_choice", "state_dependence_test", "BrandChoice", "StateDependence"]
 
@@ -461,10 +461,7 @@ class BrandChoice(LikelihoodResult):
 
     def summary(self, level=0.95):
         """Coefficients with robust errors and normal intervals, indexed by ``parameter``."""
-        error = np.sqrt(np.diag(self.cov))
-        half = normal_quantile(level) * error
-        table = {"estimate": self.params, "std_error": error, "lower": self.params - half, "upper": self.params + half}
-        return pd.DataFrame(table).rename_axis("parameter")
+        return wald_table(self.params, np.sqrt(np.diag(self.cov)), level).rename_axis("parameter")
 
     @property
     def posterior(self):
@@ -581,15 +578,8 @@ class BrandChoice(LikelihoodResult):
         -------
         matplotlib.axes.Axes
         """
-        ax = style.axes(ax)
         table = self.summary().iloc[: self._model.common]
-        places = np.arange(len(table))[::-1]
-        bars = np.abs(table[["lower", "upper"]].to_numpy().T - table["estimate"].to_numpy())
-        ax.errorbar(table["estimate"].to_numpy(), places, xerr=bars, fmt="o", capsize=4)
-        ax.axvline(0, color="grey", linestyle=":", linewidth=1.5)
-        ax.set_yticks(places, list(table.index))
-        ax.set(xlabel="change of utility for one unit", ylabel="attribute")
-        return ax
+        return style.coefficients(table, ax, "change of utility for one unit", "attribute")
 
 
 def state_dependence_test(
@@ -745,10 +735,7 @@ class StateDependence(LikelihoodResult):
 
     def summary(self, level=0.95):
         """Coefficients with robust errors and normal intervals, indexed by ``parameter``; tastes have none, since they cancel."""
-        error = np.sqrt(np.diag(self.cov))
-        half = normal_quantile(level) * error
-        table = {"estimate": self.params, "std_error": error, "lower": self.params - half, "upper": self.params + half}
-        return pd.DataFrame(table).rename_axis("parameter")
+        return wald_table(self.params, np.sqrt(np.diag(self.cov)), level).rename_axis("parameter")
 
     def plot(self, ax=None):
         """The coefficients with their intervals.
@@ -761,12 +748,4 @@ class StateDependence(LikelihoodResult):
         -------
         matplotlib.axes.Axes
         """
-        ax = style.axes(ax)
-        table = self.summary()
-        places = np.arange(len(table))[::-1]
-        bars = np.abs(table[["lower", "upper"]].to_numpy().T - table["estimate"].to_numpy())
-        ax.errorbar(table["estimate"].to_numpy(), places, xerr=bars, fmt="o", capsize=4)
-        ax.axvline(0, color="grey", linestyle=":", linewidth=1.5)
-        ax.set_yticks(places, list(table.index))
-        ax.set(xlabel="change of utility for one unit", ylabel="attribute")
-        return ax
+        return style.coefficients(self.summary(), ax, "change of utility for one unit", "attribute")

@@ -8,7 +8,8 @@ from scipy import optimize, special, stats
 
 from crmlab import style
 from crmlab.arguments import one_of
-from crmlab.likelihood import LikelihoodResult, normal_quantile, warn_boundary
+from crmlab.design import refuse_of_all
+from crmlab.likelihood import LikelihoodResult, wald_table, warn_boundary
 from crmlab.loyalty._customers import each_once
 from crmlab.loyalty.classes import LatentClasses
 
@@ -141,6 +142,7 @@ def fit_membership(classes, formula, data, base=None):
         parsed = formulaic.Formula(formula)
     except formulaic.errors.FormulaicError as error:
         raise ValueError(f"formula= {formula!r} cannot be read: {str(error).splitlines()[0]}") from None
+    refuse_of_all(formula, parsed)
     for name in sorted(parsed.required_variables):
         if name not in rows:
             raise ValueError(f"no column is named {name!r}; there are: {', '.join(map(str, rows.columns))}.")
@@ -222,10 +224,7 @@ class Membership(LikelihoodResult):
 
     def summary(self, level=0.95):
         """Log odds against the base class with robust errors and normal intervals, indexed by ``parameter``."""
-        error = np.sqrt(np.diag(self.cov))
-        half = normal_quantile(level) * error
-        table = {"estimate": self.params, "std_error": error, "lower": self.params - half, "upper": self.params + half}
-        return pd.DataFrame(table).rename_axis("parameter")
+        return wald_table(self.params, np.sqrt(np.diag(self.cov)), level).rename_axis("parameter")
 
     def test(self, column):
         """Whether a column of the formula matters to membership at all: Wald's test over all classes, as (statistic, df, p-value)."""
@@ -248,13 +247,6 @@ class Membership(LikelihoodResult):
         -------
         matplotlib.axes.Axes
         """
-        ax = style.axes(ax)
         table = self.summary()
         table = table[~table.index.str.endswith("Intercept")]
-        places = np.arange(len(table))[::-1]
-        bars = np.abs(table[["lower", "upper"]].to_numpy().T - table["estimate"].to_numpy())
-        ax.errorbar(table["estimate"].to_numpy(), places, xerr=bars, fmt="o", capsize=4)
-        ax.axvline(0, color="grey", linestyle=":", linewidth=1.5)
-        ax.set_yticks(places, list(table.index))
-        ax.set(xlabel=f"log odds against {self.base}", ylabel="class and covariate")
-        return ax
+        return style.coefficients(table, ax, f"log odds against {self.base}", "class and covariate")

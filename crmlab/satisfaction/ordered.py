@@ -10,8 +10,7 @@ from scipy import linalg, optimize, special, stats
 from crmlab import style
 from crmlab.arguments import one_of
 from crmlab.design import Design, count_cases
-from crmlab.likelihood import LikelihoodResult, normal_quantile
-from crmlab.regression import plot_coefficients
+from crmlab.likelihood import LikelihoodResult, normal_quantile, wald_table
 
 __all__ = ["fit_ordered", "OrderedFit", "proportional_odds_test"]
 
@@ -154,15 +153,7 @@ class OrderedFit(LikelihoodResult):
 
     def summary(self, level=0.95):
         """Estimates with standard errors and Wald intervals, indexed by ``parameter``; see `LikelihoodResult.summary`."""
-        error = np.sqrt(np.diag(self.cov))
-        half = normal_quantile(level) * error
-        table = {
-            "estimate": self.params,
-            "std_error": error,
-            "lower": self.params - half,
-            "upper": self.params + half,
-        }
-        return pd.DataFrame(table).rename_axis("parameter")
+        return wald_table(self.params, np.sqrt(np.diag(self.cov)), level).rename_axis("parameter")
 
     def probabilities(self, new=None, level=0.95, at_least=None):
         """The probability of each answer, or of an answer and all above it.
@@ -235,7 +226,7 @@ class OrderedFit(LikelihoodResult):
         -------
         matplotlib.axes.Axes
         """
-        return plot_coefficients(self.summary(level).loc[self.design.names], ax, _MEANING[self.link])
+        return style.coefficients(self.summary(level).loc[self.design.names], ax, _MEANING[self.link])
 
     def plot_probabilities(self, by, new=None, ax=None, level=0.95):
         """The probability of each answer along one column, with intervals.
