@@ -9,13 +9,7 @@ loyalty outlasts a shock, and the value at risk).
 
 from crmlab.loyalty.classes import Agreement, LatentClasses, agreement, fit_classes, select_classes
 from crmlab.loyalty.durability import Durability, fit_durability
-from crmlab.loyalty.inertia import (
-    BrandChoice,
-    StateDependence,
-    choice_panel,
-    fit_brand_choice,
-    state_dependence_test,
-)
+from crmlab.loyalty.inertia import BrandChoice, fit_brand_choice
 from crmlab.loyalty.measures import (
     DickBasu,
     Scales,
@@ -27,6 +21,8 @@ from crmlab.loyalty.measures import (
     sequence_measures,
     share_of_wallet,
 )
+from crmlab.loyalty.panels import choice_panel
+from crmlab.loyalty.state_dependence import StateDependence, state_dependence_test
 from crmlab.loyalty.three_steps import Membership, bch_weights, fit_membership
 from crmlab.loyalty.typology import RULES, TYPES, Typology, typology
 

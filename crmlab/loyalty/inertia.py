@@ -1,161 +1,22 @@
-"""Habit or taste? Brand choice with state dependence, with and without tastes that differ, and a test that needs no model of taste."""
+"""Habit or taste? Brand choice with state dependence, with and without tastes that differ."""
 
-import itertools
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, sparse, special, stats
+from scipy import optimize, special
 
 from crmlab import style
-from crmlab.choice.likelihood import Core, small_sample
-from crmlab.choice.situations import Design, Long, complete, frame, present, shown
+from crmlab.choice.likelihood import small_sample
 from crmlab.likelihood import LikelihoodResult, normal_quantile, wald_table, warn_boundary
+from crmlab.loyalty.panels import STATE, Panel
 
-__all__ = ["choice_panel", "fit_brand_choice", "state_dependence_test", "BrandChoice", "StateDependence"]
+__all__ = ["fit_brand_choice", "BrandChoice"]
 
-STATE = "bought last time"
 # Standard deviation of the penalty on tastes and memberships: far wider than any of them, but a class that never begins
 # with some brand would have no maximum without it.
 _WIDE = 10.0
-
-
-def choice_panel(data, chosen, customer="customer_id", order=None, attributes=None, offers=None, on=None):
-    """Bring purchases into the long form that the choice models take: one row a brand of a purchase.
-
-    Either the offers stand beside each purchase, in columns such as ``price_A``, ``price_B`` (as in scanner panels), or in a table
-    of their own with a row a brand and, say, a week.
-
-    Parameters
-    ----------
-    data : pandas.DataFrame
-        One row a purchase.
-    chosen : str
-        Column that says which brand was bought.
-    customer : str
-    order : str, optional
-        Column by which a customer's purchases are ordered; by default they stand in their order.
-    attributes : sequence of str
-        Without `offers`: attributes whose columns are named ``<attribute>_<brand>``. With them: its columns to carry along, by
-        default all.
-    offers : pandas.DataFrame, optional
-        One row a brand and value of `on`, with the brand under the name `chosen`.
-    on : str, optional
-        Column of both tables that joins them, such as the week.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``customer_id``, ``purchase`` (0, 1, ... of a customer), ``brand``, ``chosen`` (1 or 0) and the attributes.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, a brand has no column or row of an attribute, or a purchase has no offers.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from crmlab import loyalty
-    >>> rows = pd.DataFrame({"customer_id": ["a", "a"], "choice": ["A", "B"], "price_A": [1.0, 1.2], "price_B": [1.1, 0.9]})
-    >>> loyalty.choice_panel(rows, chosen="choice", attributes=["price"]).iloc[:2].values.tolist()
-    [['a', 0, 'A', 1, 1.0], ['a', 0, 'B', 0, 1.1]]
-    """
-    frame(data)
-    wanted = [name for name in (customer, chosen, order, on) if name is not None]
-    present(data, wanted)
-    complete(data, wanted)
-    rows = data.sort_values([customer, order], kind="stable") if order else data.sort_values(customer, kind="stable")
-    purchase = rows.groupby(customer, sort=False, observed=True).cumcount().to_numpy()
-    column = rows[chosen]
-    brands = list(column.cat.categories) if isinstance(column.dtype, pd.CategoricalDtype) else sorted(column.unique())
-    if (offers is None) != (on is None):
-        raise ValueError(
-            "offers= and on= belong together: the table of offers, and the column that joins it to the purchases."
-        )
-    n, j = len(rows), len(brands)
-    table = pd.DataFrame(
-        {
-            "customer_id": np.repeat(rows[customer].to_numpy(), j),
-            "purchase": np.repeat(purchase, j),
-            "brand": pd.Categorical(np.tile(np.asarray(brands, dtype=object), n), brands),
-            "chosen": (
-                np.repeat(column.astype(object).to_numpy(), j) == np.tile(np.asarray(brands, dtype=object), n)
-            ).astype(int),
-        }
-    )
-    if offers is None:
-        if not attributes:
-            raise ValueError(
-                "attributes= names what the brands differ in, such as ['price']; its columns are price_<brand>."
-            )
-        for name in attributes:
-            columns = [f"{name}_{brand}" for brand in brands]
-            present(rows, columns)
-            complete(rows, columns)
-            table[name] = rows[columns].to_numpy().ravel()
-        return table
-    present(offers, [on, chosen])
-    attributes = [name for name in offers if name not in (on, chosen)] if attributes is None else list(attributes)
-    present(offers, attributes)
-    complete(offers, attributes)
-    keyed = offers.assign(**{chosen: offers[chosen].astype(object)}).set_index([on, chosen])
-    if keyed.index.has_duplicates:
-        twice = keyed.index[keyed.index.duplicated()]
-        raise ValueError(
-            f"the table of offers has {len(twice)} rows that repeat a {on} and {chosen} ({shown([str(pair) for pair in twice])}). Fix: one row each."
-        )
-    key = pd.MultiIndex.from_arrays([np.repeat(rows[on].to_numpy(), j), table["brand"].astype(object)])
-    lacking = ~key.isin(keyed.index)
-    if lacking.any():
-        raise ValueError(
-            f"{lacking.sum()} rows have no offer ({on}, {chosen}: {shown([str(pair) for pair in key[lacking]])}). Fix: a row for every brand in every {on} with a purchase."
-        )
-    for name in attributes:
-        table[name] = keyed[name].reindex(key).to_numpy()
-    return table
-
-
-class _Panel:
-    """Purchases behind the door: histories in order, with what was bought before; the first purchase only conditions."""
-
-    def __init__(self, data, formula, customer, order, alternative, chosen):
-        frame(data)
-        present(data, [customer, order, alternative, chosen])
-        complete(data, [customer, order])
-        rows = data.sort_values([customer, order], kind="stable")
-        ids = rows.groupby([customer, order], sort=False, observed=True).ngroup()
-        rows = rows.assign(_occasion=ids.to_numpy())
-        if isinstance(rows[alternative].dtype, pd.CategoricalDtype):
-            rows[alternative] = rows[alternative].cat.remove_unused_categories()
-        long = Long(rows, "_occasion", alternative, chosen, None, customer, None, "same")
-        design = Design.of(formula, long)
-        self.names, self.brands = list(design.columns), list(long.labels)
-        j = len(self.brands)
-        x = design.matrix.reshape(-1, j, len(self.names))
-        # A column that hardly anything but the brand decides is a constant under another name.
-        if np.allclose(np.ptp(x, axis=0), 0):
-            raise ValueError(f"formula= {formula!r} holds nothing but constants of the brands; these are always there.")
-        who, self.customers = pd.factorize(long.data[customer].to_numpy()[long.order][long.start])
-        took = long.kind[long.chosen]
-        size = np.bincount(who)
-        first = np.flatnonzero(np.diff(who, prepend=-1))
-        self.once = int(np.sum(size == 1))
-        if (size == 1).all():
-            raise ValueError(
-                f"all {len(size)} customers have one purchase: whether they come back to a brand cannot be seen."
-            )
-        later = np.ones(len(who), bool)
-        later[first] = False
-        self.all_x, self.all_y, self.first, self.size = x, took, first, size
-        self.x, self.y = x[later], took[later]
-        self.last = took[np.flatnonzero(later) - 1]
-        kept = size > 1
-        self.person = (np.cumsum(kept) - 1)[who[later]]
-        self.start = np.flatnonzero(np.diff(self.person, prepend=-1))
-        self.initial = took[first][kept]
-        self.ids = self.customers[kept]
 
 
 def fit_brand_choice(
@@ -241,7 +102,7 @@ def fit_brand_choice(
     for name, value in (("classes", classes), ("starts", starts)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
             raise ValueError(f"{name}= is a whole number, 1 or more; got {value!r}.")
-    panel = _Panel(data, formula, customer, order, alternative, chosen)
+    panel = Panel(data, formula, customer, order, alternative, chosen)
     if classes >= len(panel.ids):
         raise ValueError(
             f"{classes} classes of taste take more customers than that; {len(panel.ids)} have two purchases or more."
@@ -580,172 +441,3 @@ class BrandChoice(LikelihoodResult):
         """
         table = self.summary().iloc[: self._model.common]
         return style.coefficients(table, ax, "change of utility for one unit", "attribute")
-
-
-def state_dependence_test(
-    data, formula, customer="customer_id", order="purchase", alternative="brand", chosen="chosen", block=4
-):
-    r"""Is there habit at all? A test that holds whatever the customers' tastes are.
-
-    A customer's history is cut into blocks of `block` purchases between two that are held. Within a block only the *order* of the
-    purchases is asked about: given which brands were bought, and the purchases before and after, the probability of the order that
-    was seen among all orders :math:`s` is
-
-    .. math:: \frac{\exp\{\sum_t x_{t, y_t}'\beta + \gamma\, R(y)\}}{\sum_{s} \exp\{\sum_t x_{t, s_t}'\beta + \gamma\, R(s)\}},
-
-    with :math:`R` the number of repeats, the two held purchases included. Tastes cancel, of whatever distribution, and so does how the
-    history began: a customer who loves A buys A often, but has no reason to buy it *in a row*.
-
-    Without habit (:math:`\gamma = 0`) this is exact. With habit it is exact where the attributes do not change within a block
-    (Chamberlain 1985), nor up to the held purchase that closes it; where they do, the cancelling is not complete, and the estimate comes
-    out a little too small (Honore and Kyriazidou 2000 treat the difference). Take the test from here, and the size from both ways.
-
-    Assumes that a taste stays as it is over a history: one that drifts makes runs, and passes for habit. So does buying at one shop
-    for a while.
-
-    Parameters
-    ----------
-    data, formula, customer, order, alternative, chosen
-        As in `fit_brand_choice`.
-    block : int, default 4
-        Purchases whose order is asked about, 2 to 6. More hold more information and take longer: 6 have up to 720 orders.
-
-    Returns
-    -------
-    StateDependence
-
-    Raises
-    ------
-    ValueError
-        As `fit_brand_choice`; also if no customer has a block with two brands in it.
-
-    References
-    ----------
-    G. Chamberlain (1985), Heterogeneity, omitted variable bias, and duration dependence, in J. J. Heckman and B. Singer (eds.),
-    *Longitudinal Analysis of Labor Market Data*, Cambridge University Press.
-    B. E. Honore and E. Kyriazidou (2000), Panel data discrete choice models with lagged dependent variables, *Econometrica*
-    68(4):839-874.
-
-    Examples
-    --------
-    >>> from crmlab import loyalty, simulate
-    >>> for state in (0.0, 1.0):
-    ...     panel = simulate.brand_choices(200, state=state, seed=1)
-    ...     test = loyalty.state_dependence_test(panel, "price + promotion")
-    ...     print(state, round(test.estimate, 2), test.p_value < 0.05)
-    0.0 -0.08 False
-    1.0 0.85 True
-    """
-    if isinstance(block, bool) or not isinstance(block, (int, np.integer)) or not 2 <= block <= 6:
-        raise ValueError(f"block= is a whole number of purchases from 2 to 6; got {block!r}.")
-    panel = _Panel(data, formula, customer, order, alternative, chosen)
-    parts, sizes, owners, taken = [], [], [], []
-    blocks = 0
-    orders = {}
-    for owner, (first, size) in enumerate(zip(panel.first, panel.size)):
-        y = panel.all_y[first : first + size]
-        at = 1
-        while at + 2 < size:
-            length = min(block, size - 1 - at)
-            inside = y[at : at + length]
-            blocks += 1
-            key = tuple(sorted(inside))
-            if key[0] != key[-1]:
-                if key not in orders:
-                    orders[key] = np.array(sorted(set(itertools.permutations(key))))
-                ways = orders[key]
-                x = panel.all_x[first + at : first + at + length][np.arange(length), ways].sum(axis=1)
-                whole = np.column_stack([np.full(len(ways), y[at - 1]), ways, np.full(len(ways), y[at + length])])
-                repeats = (whole[:, 1:] == whole[:, :-1]).sum(axis=1)
-                parts.append(np.column_stack([x, repeats]))
-                sizes.append(len(ways))
-                owners.append(owner)
-                taken.append(int(np.flatnonzero((ways == inside).all(axis=1))[0]))
-            at += length + 1
-    if not parts:
-        raise ValueError(
-            f"no customer has a block of purchases with two brands in it ({len(panel.size)} customers, {blocks} blocks): who always buys the same says nothing of habit."
-        )
-    sizes, owners = np.array(sizes), np.array(owners)
-    start = np.append(0, np.cumsum(sizes)[:-1])
-    who, owner = np.unique(owners, return_inverse=True)
-    cells = start + np.array(taken)
-    names = [*panel.names, STATE]
-    rows = int(sizes.sum())
-    core = Core(
-        x=np.concatenate(parts).astype(float),
-        start=start,
-        alternative=np.zeros(rows, dtype=int),
-        labels=["order"],
-        units=sparse.csr_array((np.ones(len(cells)), (owner, cells)), shape=(len(who), rows)),
-        copies=np.ones(len(who)),
-        copies_of_occasions=float(len(cells)),
-        names=names,
-        occasions=np.arange(len(cells)),
-    )
-    core.refuse_unidentified()
-    params, converged = core.maximise()
-    cov = core.sandwich(params, np.linalg.inv(core.information(params)))
-    without = replace(core, x=core.x[:, :-1], names=names[:-1])
-    plain, found = without.maximise()
-    if not (converged and found):
-        warnings.warn("the maximum was not reached: do not use the test.", RuntimeWarning, stacklevel=2)
-    loglik = core.loglik(params)
-    return StateDependence(
-        params=pd.Series(params, names),
-        cov=pd.DataFrame(cov, names, names),
-        loglik=loglik,
-        nobs=float(len(who)),
-        converged=bool(converged and found),
-        statistic=max(0.0, 2 * (loglik - without.loglik(plain))),
-        blocks=len(cells),
-        left_out=blocks - len(cells),
-        customers=len(panel.size),
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class StateDependence(LikelihoodResult):
-    """The test of habit; see `state_dependence_test`.
-
-    Attributes
-    ----------
-    nobs : float
-        Customers with a block that says something; ``customers`` is the number of all.
-    statistic : float
-        Twice the gain in log-likelihood by state dependence.
-    blocks, left_out : int
-        Blocks used, and those with one brand only, which have one order.
-    """
-
-    statistic: float = np.nan
-    blocks: int = 0
-    left_out: int = 0
-    customers: int = 0
-
-    @property
-    def estimate(self):
-        """State dependence: what the last purchase adds to the utility of its brand."""
-        return float(self.params[STATE])
-
-    @property
-    def p_value(self):
-        """Of no state dependence: the likelihood ratio against chi-square with one degree of freedom."""
-        return float(stats.chi2.sf(self.statistic, 1))
-
-    def summary(self, level=0.95):
-        """Coefficients with robust errors and normal intervals, indexed by ``parameter``; tastes have none, since they cancel."""
-        return wald_table(self.params, np.sqrt(np.diag(self.cov)), level).rename_axis("parameter")
-
-    def plot(self, ax=None):
-        """The coefficients with their intervals.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-        """
-        return style.coefficients(self.summary(), ax, "change of utility for one unit", "attribute")
