@@ -150,6 +150,31 @@ def test_feedback_shows_itself_as_text_as_html_and_to_programs():
     )
 
 
+@pytest.mark.parametrize(
+    ("expected", "within", "answer", "verdict"),
+    [
+        (0.0148, 0.0005, 0.01, "rounded"),  # a third too small, and yet the right number to two decimals
+        (0.0151, 0.0005, 0.02, "rounded"),
+        (0.0148, 0.0005, 0.02, "wrong"),
+        (0.0048, 0.0005, 0.0, "wrong"),  # nothing is left of it
+        (1.34, 0.005, 1.3, "rounded"),
+        (1.34, 0.005, 1.0, "wrong"),
+        (149.6, 0.005, 150, "rounded"),  # further digits may lack where it is near
+        (131.4, 0.005, 130, "rounded"),
+        (131.4, 0.005, 100, "wrong"),
+        (127, 1, 130, "rounded"),
+        (127, 0, 130, "rounded"),
+    ],
+)
+def test_a_number_with_too_few_digits(expected, within, answer, verdict):
+    key = Key("digits")
+    question = key.question("1", expects="a number", hint="-", explanation="-", within=within)(lambda data: data)
+    found, message = question.judge(answer, expected)
+    assert (found, "rounded too much" in message) == (
+        ("mistake", True) if verdict == "rounded" else ("wrong", False)
+    ), message
+
+
 def test_a_guess_is_not_a_rounded_answer():
     key = Key("guess")
 

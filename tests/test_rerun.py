@@ -157,8 +157,11 @@ def test_small_cells_are_taken_out_if_asked(logs, tmp_path):
     assert left["stays"].min() == 3 and (counts["stays"] < 3).any()
     assert entry["suppressed"] == {
         "rows": int((counts["stays"] < 3).sum()),
-        "stays": int(counts.loc[counts["stays"] < 3, "stays"].sum()),
+        "stays": (gone := int(counts.loc[counts["stays"] < 3, "stays"].sum())),
+        "shares": {"stays": gone / counts["stays"].sum()},
     }
+    assert output.taken_out(entry).endswith(f"{gone / counts['stays'].sum():.1%} of the stays")
+    assert output.BIASED in (tmp_path / "report.html").read_text()
     assert len(left) + entry["suppressed"]["rows"] == len(counts)
 
 

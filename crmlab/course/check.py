@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import html
 import importlib.util
+import math
 import numbers
 import os
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ __all__ = ["Exercise", "Key", "Feedback"]
 # Feedback carries its verdict in this form too, so that a program can read it off an executed notebook.
 MIME = "application/vnd.crmlab.feedback+json"
 
-# How far a rounded number may lie from the right one, as a part of it.
+# How far a number that lacks more than one digit may lie from the right one, as a part of it.
 _ROUNDED = 0.02
 
 _HERE = Path(__file__).resolve().parents[1]
@@ -157,14 +158,18 @@ class Question:
             and _same(answer, 100 * expected, 100 * self.within)
         ):
             return "mistake", "This is a percentage. The answer is asked for as a share, between 0 and 1."
-        if (
-            isinstance(expected, numbers.Real)
-            # Further off it is a guess: 1000 is what everything from 500 to 1500 rounds to.
-            and abs(answer - expected) <= _ROUNDED * abs(expected)
-            and any(_same(answer, round(float(expected), digits), 1e-9) for digits in range(-6, 3))
-        ):
+        if isinstance(expected, numbers.Real) and self._rounded(float(answer), float(expected)):
             return "mistake", f"This is right as far as it goes, but rounded too much. Expected: {self.expects}."
         return "wrong", f"This is not it, and not a mistake that we know. Expected: {self.expects}."
+
+    def _rounded(self, answer, expected):
+        """Whether an answer is the right number with too few digits."""
+        one_fewer = (round(-math.log10(2 * self.within)) if self.within else 0) - 1
+        if answer and _same(answer, round(expected, one_fewer), 1e-9):
+            return True
+        # With several digits fewer, far off, it is a guess: 1000 is what everything from 500 to 1500 rounds to.
+        near = abs(answer - expected) <= _ROUNDED * abs(expected)
+        return near and any(_same(answer, round(expected, digits), 1e-9) for digits in range(-6, 3))
 
 
 class Key:

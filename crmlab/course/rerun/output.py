@@ -53,6 +53,18 @@ def write(plan, found, notebook, folder):
     return made
 
 
+BIASED = "What is rare is not like the rest: a fit to the counts that are left is biased."
+
+
+def taken_out(entry):
+    """What was suppressed of a table of counts, in words; nothing if nothing was."""
+    gone = entry.get("suppressed", {})
+    if not gone.get("rows"):
+        return ""
+    shares = " and ".join(f"{share:.1%} of the {what}" for what, share in gone["shares"].items())
+    return f"{gone['rows']:,} small rows taken out, and with them {shares}"
+
+
 def digest(content):
     """SHA-256 of text or bytes."""
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
@@ -97,7 +109,11 @@ def _counts(plan, folder):
         weights = [name for name in COUNTS if name in table.columns]
         if plan.suppress and weights:
             small = (table[weights] < plan.suppress).any(axis=1)
-            entry["suppressed"] = {"rows": int(small.sum()), **{w: int(table.loc[small, w].sum()) for w in weights}}
+            entry["suppressed"] = {
+                "rows": int(small.sum()),
+                **{w: int(table.loc[small, w].sum()) for w in weights},
+                "shares": {w: float(table.loc[small, w].sum() / max(table[w].sum(), 1)) for w in weights},
+            }
             table = table[~small].reset_index(drop=True)
             table.to_parquet(folder / file.name, index=False)
         else:
@@ -126,9 +142,7 @@ def _page(plan, found, made, parts):
     )
     settings = "\n".join(f"{name} = {value!r}" for name, value in found.parameters.items())
     kept = "".join(
-        f"<li>counts/{name}: {entry['rows']:,} rows"
-        + (f" ({entry['suppressed']['rows']:,} rows below {plan.suppress} taken out)" if "suppressed" in entry else "")
-        + "</li>"
+        f"<li>counts/{name}: {entry['rows']:,} rows" + (f"; {taken_out(entry)}" if taken_out(entry) else "") + "</li>"
         for name, entry in made["counts"].items()
     )
     return f"""<!doctype html>
@@ -144,6 +158,7 @@ def _page(plan, found, made, parts):
 <h2>What was counted</h2>
 <p>All that was taken from the log. Whoever has these files can fit again without it; no customer is named in them.</p>
 <ul>{kept}</ul>
+{f"<p>{BIASED}</p>" if any(map(taken_out, made["counts"].values())) else ""}
 <p><small>manifest.json says how this was made; python -m crmlab rerun --manifest manifest.json makes it again.</small></p>
 </main></body></html>
 """

@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import sys
+import threading
 import time
 import warnings
 from dataclasses import replace
@@ -62,6 +64,7 @@ def run(plan):
             )
         made = output.write(plan, found, executed, out)
     except KeyboardInterrupt:
+        _hush()
         print(
             f"\ncrmlab: interrupted. What was counted is kept in {work}; the same command goes on from there.",
             file=sys.stderr,
@@ -69,6 +72,11 @@ def run(plan):
         return 130
     manifest.write(out, manifest.describe(plan, found, made, data, time.perf_counter() - began))
     shutil.rmtree(work)
+    taken = {name: said for name, entry in made["counts"].items() if (said := output.taken_out(entry))}
+    for name, said in taken.items():
+        print(f"  counts/{name}: {said}")
+    if taken:
+        print(f"  {output.BIASED}")
     print(
         f"Done in {time.perf_counter() - began:.0f} s: {len(made['tables'])} tables, {len(made['figures'])} figures, {len(made['counts'])} tables "
         f"of counts. Open {out / 'report.html'}."
@@ -144,6 +152,12 @@ def _read(file):
     return json.loads(file.read_text(encoding="utf-8"))
 
 
+def _hush():
+    """Let the client of a kernel that was interrupted say nothing of its own troubles: the reason is said."""
+    logging.disable(logging.CRITICAL)
+    sys.unraisablehook = threading.excepthook = lambda *_: None
+
+
 def _execute(plan, found, work):
     """The executed notebook."""
     import nbformat
@@ -151,6 +165,7 @@ def _execute(plan, found, work):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of papermill's own libraries
         import papermill
+        from nbclient.exceptions import DeadKernelError
 
         source, target = work / "lesson.ipynb", work / "executed.ipynb"
         notebooks.write(lesson.make(plan.stem, plan.name), source)
@@ -167,7 +182,7 @@ def _execute(plan, found, work):
                     kernel_name="python3",
                     progress_bar=sys.stderr.isatty(),
                     cwd=os.getcwd(),
-                    extra_arguments=["--IPKernelApp.log_level=40"],
+                    extra_arguments=["--IPKernelApp.log_level=50"],  # an interrupted kernel complains of its sockets
                 )
             except papermill.PapermillExecutionError as error:
                 if error.ename == "KeyboardInterrupt":  # the kernel was told first
@@ -176,6 +191,11 @@ def _execute(plan, found, work):
                 raise SetupError(
                     f"{plan.stem}: the cell that begins {first!r} failed: {error.ename}: {error.evalue} "
                     f"(the notebook up to there: {target}; what was counted is kept)"
+                ) from None
+            except DeadKernelError:
+                raise SetupError(
+                    f"{plan.stem}: Python was ended from outside while it ran the lesson, most often because memory ran out. What was counted is kept. "
+                    "Fix: bound it, as in --memory-limit 4GB, and run the same command again with another --out."
                 ) from None
     return nbformat.read(target, as_version=4)
 
