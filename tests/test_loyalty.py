@@ -460,8 +460,109 @@ def test_membership_is_stepmixs_three_step_estimate(rng):
     assert ours.to_numpy() == pytest.approx(beta[high] - beta[low], abs=1e-3)
 
 
+@pytest.fixture(scope="module")
+def two():
+    """Two classes of 600 customers, an income that goes with them, and a group of 30 who are all surely of the second."""
+    rng = np.random.default_rng(6)
+    income = rng.normal(30, 8, 600)
+    second = rng.uniform(size=600) < special.expit((income - 30) / 10)
+    scores = pd.DataFrame(rng.normal(1.6 * second[:, None], 1, (600, 4)), columns=list("abcd"))
+    classes = loyalty.fit_classes(scores, 2, starts=2)
+    people = pd.DataFrame({"income": income, "region": rng.choice(list("nsw"), 600), "vip": 0})
+    people.loc[classes.posterior[classes.profiles["a"].idxmax()].nlargest(30).index, "vip"] = 1
+    return classes, people
+
+
+@pytest.mark.parametrize("unit", [1e-4, 1e4, 1e7])
+def test_the_unit_of_a_covariate_or_an_item_changes_nothing_else(two, unit):
+    classes, people = two
+    fit = loyalty.fit_membership(classes, "income + region", people)
+    other = loyalty.fit_membership(classes, "income + region", people.assign(income=unit * people["income"]))
+    back = np.where(fit.params.index.str.endswith("income"), unit, 1)
+    assert fit.converged and other.converged and other.loglik == pytest.approx(fit.loglik, abs=1e-8)
+    table, again = fit.summary(), other.summary()
+    assert again["estimate"].to_numpy() * back == pytest.approx(table["estimate"].to_numpy(), rel=1e-6)
+    assert again["std_error"].to_numpy() * back == pytest.approx(table["std_error"].to_numpy(), rel=1e-6)
+    scores = classes._scores
+    other = loyalty.fit_classes(scores * unit + 7 * unit, 2, starts=2)
+    assert other.loglik == pytest.approx(classes.loglik - 4 * 600 * np.log(unit), abs=1e-6)
+    assert other.entropy == pytest.approx(classes.entropy, abs=1e-6) and other.boundary is None
+    power = other.params.index.str.startswith("mean") + 2 * other.params.index.str.startswith("variance")
+    shift = np.where(power == 1, 7 * unit, 0)
+    assert ((other.params - shift) / unit**power).to_numpy() == pytest.approx(classes.params.to_numpy(), abs=1e-5)
+    errors = other.summary()["std_error"] / unit**power
+    assert errors.to_numpy() == pytest.approx(classes.summary()["std_error"].to_numpy(), rel=1e-4)
+    moved = other.predict(scores * unit + 7 * unit)
+    assert moved.to_numpy() == pytest.approx(classes.posterior.to_numpy(), abs=1e-5)
+
+
+def test_errors_of_membership_are_those_of_a_likelihood_written_out(two):
+    """Outer product and Hessian of the third step, by differences of its log-likelihood."""
+    classes, people = two
+    fit = loyalty.fit_membership(classes, "income", people)
+    seen = loyalty.bch_weights(classes).attrs["classification"][:, classes.posterior.to_numpy().argmax(axis=1)].T
+    z = np.column_stack([np.ones(600), people["income"]])
+
+    def logs(b):
+        share = special.expit(z @ b)
+        return np.log((1 - share) * seen[:, 0] + share * seen[:, 1])
+
+    b, steps = fit.params.to_numpy(), np.diag([1e-4, 1e-5])
+    scores = np.column_stack([(logs(b + h) - logs(b - h)) / (2 * h.sum()) for h in steps])
+    mixed = lambda g, h: sum(s * t * logs(b + s * g + t * h).sum() for s in (1, -1) for t in (1, -1))  # noqa: E731
+    bread = np.linalg.inv([[-mixed(g, h) / (4 * g.sum() * h.sum()) for g in steps] for h in steps])
+    errors = np.sqrt(np.diag(bread @ (scores.T @ scores) @ bread))
+    assert scores.sum(axis=0) == pytest.approx(0, abs=1e-3) and fit.loglik == pytest.approx(logs(b).sum())
+    assert fit.summary()["std_error"].to_numpy() == pytest.approx(errors, rel=1e-3)
+
+
+@pytest.mark.parametrize("unit", [1, 1000])
+def test_an_effect_without_end_is_named_in_any_unit(two, unit):
+    classes, people = two
+    with pytest.warns(BoundaryWarning, match="membership: off to infinity: 'class 2: vip'. Some value"):
+        fit = loyalty.fit_membership(classes, "income + vip", people.assign(vip=unit * people["vip"]))
+    assert fit.boundary and fit.summary()["std_error"].isna().all()
+    with pytest.raises(ValueError, match="nothing can be tested"):
+        fit.test("vip")
+
+
+def test_terms_of_a_membership_and_what_is_wrong_with_covariates(two):
+    classes, people = two
+    # A category that nobody has is no column, as after filtering.
+    people["region"] = pd.Categorical(people["region"], categories=list("enswx"))
+    fit = loyalty.fit_membership(classes, "income + region", people)
+    names = ["class 2: region[T.s]", "class 2: region[T.w]"]
+    value, cov = fit.params[names].to_numpy(), fit.cov.loc[names, names].to_numpy()
+    statistic, df, _ = fit.test("region")
+    assert df == 2 and statistic == pytest.approx(value @ np.linalg.inv(cov) @ value)
+    assert fit.test("region[T.s]")[1] == 1 and fit.terms["region"] == ("region[T.s]", "region[T.w]")
+    with pytest.raises(ValueError, match="term= is one of .*'region'.*; got 'zone'"):
+        fit.test("zone")
+    endless = people.assign(income=people["income"].where(people.index != 3, np.inf))
+    with pytest.raises(ValueError, match=r"'income' is infinite for 1 of 600 customers \(3\)"):
+        loyalty.fit_membership(classes, "income", endless)
+    with pytest.raises(ValueError, match=r"'np.log\(vip\)' that are missing or infinite"), np.errstate(divide="ignore"):
+        loyalty.fit_membership(classes, "np.log(vip)", people)
+    with pytest.raises(ValueError, match="'region' is n for all 600 customers"):
+        loyalty.fit_membership(classes, "region", people.assign(region=people["region"].cat.categories[1]))
+    with pytest.raises(ValueError, match="repeat each other"):
+        loyalty.fit_membership(classes, "income + I(2 * income)", people)
+    with pytest.raises(ValueError, match="one class, in which all customers are"):
+        loyalty.fit_membership(loyalty.fit_classes(classes._scores, 1, starts=1), "income", people)
+
+
+def test_scores_that_cannot_be_placed_are_refused(two):
+    classes, _ = two
+    scores = classes._scores.copy()
+    scores.loc[5, "b"] = np.nan
+    with pytest.raises(ValueError, match=r"'b': 1 of 600 customers have no score \(5\)"):
+        classes.predict(scores)
+    numbered = classes._scores.set_axis(range(4), axis=1)
+    assert loyalty.fit_classes(numbered, 2, starts=1).plot().get_xticklabels()[3].get_text() == "3"
+
+
 def test_classes_that_are_there_come_out_again(classes):
-    found = classes.stability(4, starts=1, seed=1)
+    found = classes.stability(draws=4, starts=1, seed=1)
     assert found.loc["monopoly", "jaccard"] > 0.8 and 0.6 < found.attrs["adjusted_rand"] <= 1
     assert (found["lower"] <= found["jaccard"]).all()
 

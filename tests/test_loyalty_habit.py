@@ -8,6 +8,7 @@ import pytest
 from scipy import optimize, special
 
 from crmlab import choice, datasets, loyalty, simulate
+from crmlab.likelihood import BoundaryWarning
 
 FORMULA = "price + promotion"
 HABIT = "bought last time"
@@ -208,6 +209,42 @@ def test_prices_in_cents_change_nothing_but_the_unit(homes):
     b = loyalty.fit_brand_choice(homes.assign(price=100 * homes["price"] + 5000), FORMULA, classes=2, starts=2)
     assert b.params["price"] * 100 == pytest.approx(a.params["price"], rel=1e-3)
     assert b.loglik == pytest.approx(a.loglik, abs=1e-3)
+
+
+@pytest.mark.parametrize("unit", [0.01, 1e6])
+@pytest.mark.parametrize("classes", [1, 2])
+def test_no_unit_of_a_price_makes_an_edge_or_another_error(homes, unit, classes):
+    a, b = (
+        loyalty.fit_brand_choice(homes.assign(price=u * homes["price"]), FORMULA, classes, starts=2) for u in (1, unit)
+    )
+    assert b.boundary is None and b.converged
+    price = b.summary().loc["price"] * unit
+    assert price.to_numpy() == pytest.approx(a.summary().loc["price"].to_numpy(), rel=1e-4)
+
+
+@pytest.mark.parametrize("unit", [1e-4, 1, 1000])
+@pytest.mark.parametrize("classes", [1, 2])
+def test_an_attribute_that_decides_is_named_in_any_unit(homes, unit, classes):
+    tells = homes["chosen"] * (np.random.default_rng(5).uniform(size=len(homes)) < 0.1) * unit
+    with pytest.warns(BoundaryWarning, match="brand choice: off to infinity: 'tells'. The choice"):
+        fit = loyalty.fit_brand_choice(homes.assign(tells=tells), "price + tells", classes, starts=2)
+    assert fit.boundary and fit.summary()["std_error"].isna().all()
+
+
+@pytest.mark.parametrize("kind", [str, "string", "category"])
+def test_numbers_as_text_are_no_order(homes, kind):
+    rows = homes.assign(purchase=(homes["purchase"] + 2).astype(str).astype(kind))
+    message = r"'purchase' orders .* numbers as text .* '10' comes before '2'. Fix: data\['purchase'\] = pd.to_numeric"
+    for call in (loyalty.fit_brand_choice, loyalty.state_dependence_test):
+        with pytest.raises(ValueError, match=message):
+            call(rows, FORMULA)
+    taken = rows[rows["chosen"] == 1]
+    with pytest.raises(ValueError, match=message):
+        loyalty.choice_panel(taken, "brand", order="purchase", attributes=["price"])
+    # Categories in the order of their numbers are one.
+    right = rows["purchase"].astype(str).astype(pd.CategoricalDtype([str(k) for k in range(2, 12)]))
+    fit = loyalty.fit_brand_choice(rows.assign(purchase=right), FORMULA)
+    assert fit.loglik == pytest.approx(loyalty.fit_brand_choice(homes, FORMULA).loglik)
 
 
 def test_figures(homes):

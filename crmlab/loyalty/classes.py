@@ -11,6 +11,7 @@ from crmlab import style
 from crmlab.arguments import one_of
 from crmlab.likelihood import LikelihoodResult, normal_quantile, wald_table, warn_boundary
 from crmlab.loyalty._customers import each_once
+from crmlab.loyalty._newton import inverse
 from crmlab.resampling import replicate
 
 __all__ = [
@@ -30,7 +31,8 @@ def fit_classes(scores, classes, items=None, kind="continuous", starts=10, seed=
     where :math:`f_{kj}` is normal with mean and variance of class and item ("continuous") or a probability of yes ("binary").
     Everything that goes together in the answers is put down to the classes: two items that share an error or a wording make
     a class too many. The fit is StepMix's EM from several random starts; it takes binary, categorical and continuous
-    items, covariates and three-step corrections, which no other maintained Python library does together. Equal customers are counted first.
+    items, covariates and three-step corrections, which no other maintained Python library does together. Equal customers are counted first,
+    and continuous items fitted in units of their own spread, so that the unit they come in makes no difference.
 
     Assumes independence within classes, and says nothing of what a class is: see `LatentClasses.matched` and `agreement`.
 
@@ -55,7 +57,7 @@ def fit_classes(scores, classes, items=None, kind="continuous", starts=10, seed=
     Raises
     ------
     ValueError
-        If columns or scores are missing, an item is the same for everybody or not 0 and 1 ("binary"), or there are more classes than customers.
+        If columns or scores are missing or infinite, an item is the same for everybody or not 0 and 1 ("binary"), or there are more classes than customers.
 
     Notes
     -----
@@ -77,65 +79,45 @@ def fit_classes(scores, classes, items=None, kind="continuous", starts=10, seed=
     [0.25, 0.19, 0.17, 0.15, 0.14, 0.09]
     """
     one_of("kind", kind, ("continuous", "binary"))
-    if not isinstance(scores, pd.DataFrame):
-        raise TypeError(f"the scores come as a pandas DataFrame, one row a customer; got {type(scores).__name__}.")
-    items = list(scores.columns if items is None else items)
     _whole("classes", classes)
     _whole("starts", starts)
-    if missing := [name for name in items if name not in scores]:
-        raise ValueError(
-            f"no column is named {', '.join(map(repr, missing[:3]))}; there are: {', '.join(map(str, scores.columns))}."
-        )
+    x, items = _door(scores, items, kind)
     if len(scores) <= classes:
         raise ValueError(f"{classes} classes take more customers than that; there are {len(scores)}.")
     for name in items:
         column = scores[name]
-        if not pd.api.types.is_numeric_dtype(column):
-            raise ValueError(f"column {name!r} holds {column.dtype} values, not numbers.")
-        if column.isna().any():
-            who = ", ".join(map(str, scores.index[column.isna()][:3]))
-            raise ValueError(
-                f"column {name!r}: {column.isna().sum()} of {len(scores)} customers have no score ({who}). Fix: leave them out, and say how many."
-            )
-        endless = ~np.isfinite(column.to_numpy(dtype=float))
-        if endless.any():
-            who = ", ".join(map(str, scores.index[endless][:3]))
-            raise ValueError(
-                f"column {name!r}: {endless.sum()} of {len(scores)} customers have an infinite score ({who}). Fix: correct them, or leave them out, and say how many."
-            )
         if column.nunique() == 1:
             raise ValueError(
                 f"column {name!r} is {column.iloc[0]:g} for all {len(scores)} customers: it tells no class from another. Leave it out."
             )
-        if kind == "binary" and not column.isin([0, 1]).all():
-            raise ValueError(
-                f"column {name!r} has answers other than 0 and 1 ({', '.join(map(str, column[~column.isin([0, 1])].unique()[:3]))}): take kind='continuous'."
-            )
-    x = scores[items].to_numpy(dtype=float)
-    cells, member, count = np.unique(x, axis=0, return_inverse=True, return_counts=True)
+    z, centre, scale = _standard(x, kind)
+    cells, member, count = np.unique(z, axis=0, return_inverse=True, return_counts=True)
     model, ends = _stepmix(cells, count, classes, kind, starts, seed)
     weights, first, second = _parameters(model, kind)
     order = np.argsort(-weights, kind="stable")
     weights, first, second = weights[order], first[order], None if second is None else second[order]
     log_joint = _log_joint(cells, weights, first, second)
-    loglik = float(count @ special.logsumexp(log_joint, axis=1))
     params, names, scored = _scores(cells, log_joint, weights, first, second, items)
     information = (scored * count[:, None]).T @ scored
-    boundary = _boundary(weights * len(x), first, second, items, x.var(axis=0))
+    boundary = _boundary(weights * len(x), first, second, items)
     cov = np.full((len(names), len(names)), np.nan)
     if boundary is None:
-        try:
-            cov = np.linalg.inv(information)
-        except np.linalg.LinAlgError:
+        found = inverse(information)
+        if found is None:
             boundary = "the information is singular: the classes are not identified. Take fewer."
-    if boundary is None and (np.diag(cov) <= 0).any():
-        boundary, cov = (
-            "the information is singular: the classes are not identified. Take fewer.",
-            np.full_like(cov, np.nan),
-        )
+        else:
+            cov = found
     if boundary is not None:
         warn_boundary(f"latent classes: {boundary}")
     posterior = np.exp(log_joint - special.logsumexp(log_joint, axis=1, keepdims=True))[member.ravel()]
+    # Back to the items' own units: shares stay, means are shifted and stretched, variances stretched twice.
+    spread = scale if second is None else np.append(scale, scale**2)
+    moved = centre if second is None else np.append(centre, np.zeros(len(items)))
+    factor = np.append(np.ones(classes - 1), np.tile(spread, classes))
+    params = np.append(np.zeros(classes - 1), np.tile(moved, classes)) + factor * params
+    cov = cov * np.outer(factor, factor)
+    loglik = float(count @ special.logsumexp(log_joint, axis=1) - len(x) * np.log(scale).sum())
+    first, second = centre + scale * first, None if second is None else scale**2 * second
     return LatentClasses(
         params=pd.Series(params, names),
         cov=pd.DataFrame(cov, names, names),
@@ -155,6 +137,45 @@ def fit_classes(scores, classes, items=None, kind="continuous", starts=10, seed=
         _posterior=posterior,
         _seed=seed,
     )
+
+
+def _door(scores, items, kind):
+    """The items of a table of scores as numbers, and their names; refuses what is missing, endless or no number."""
+    if not isinstance(scores, pd.DataFrame):
+        raise TypeError(f"the scores come as a pandas DataFrame, one row a customer; got {type(scores).__name__}.")
+    items = list(scores.columns if items is None else items)
+    if missing := [name for name in items if name not in scores]:
+        raise ValueError(
+            f"no column is named {', '.join(map(repr, missing[:3]))}; there are: {', '.join(map(str, scores.columns))}."
+        )
+    for name in items:
+        column = scores[name]
+        if not pd.api.types.is_numeric_dtype(column):
+            raise ValueError(f"column {name!r} holds {column.dtype} values, not numbers.")
+        if column.isna().any():
+            who = ", ".join(map(str, scores.index[column.isna()][:3]))
+            raise ValueError(
+                f"column {name!r}: {column.isna().sum()} of {len(scores)} customers have no score ({who}). Fix: leave them out, and say how many."
+            )
+        endless = ~np.isfinite(column.to_numpy(dtype=float))
+        if endless.any():
+            who = ", ".join(map(str, scores.index[endless][:3]))
+            raise ValueError(
+                f"column {name!r}: {endless.sum()} of {len(scores)} customers have an infinite score ({who}). Fix: correct them, or leave them out, and say how many."
+            )
+        if kind == "binary" and not column.isin([0, 1]).all():
+            raise ValueError(
+                f"column {name!r} has answers other than 0 and 1 ({', '.join(map(str, column[~column.isin([0, 1])].unique()[:3]))}): take kind='continuous'."
+            )
+    return scores[items].to_numpy(dtype=float), items
+
+
+def _standard(x, kind):
+    """Continuous items with mean 0 and variance 1, since StepMix adds a fixed number to variances; their means and spreads."""
+    if kind == "binary":
+        return x, np.zeros(x.shape[1]), np.ones(x.shape[1])
+    centre, scale = x.mean(axis=0), x.std(axis=0)
+    return (x - centre) / scale, centre, scale
 
 
 def _whole(name, value):
@@ -183,17 +204,16 @@ def _stepmix(cells, count, classes, kind, starts, seed):
         runs = [run(start, 1e-7) for start in range(starts)]
         ends = np.array([model.lower_bound_ for model in runs]) * count.sum()
         # A class that shrinks onto one score has as high a likelihood as one likes: such ends are no maxima, and set aside.
-        spikes = np.array([kind == "continuous" and _spiked(model, cells, count) for model in runs])
+        spikes = np.array([kind == "continuous" and _spiked(model) for model in runs])
         ends = np.where(spikes & ~spikes.all(), -np.inf, ends)
         # Only the best start goes all the way.
         model = run(int(np.argmax(ends)), 1e-10)
     return model, ends
 
 
-def _spiked(model, cells, count):
-    centre = count @ cells / count.sum()
-    spread = count @ (cells - centre) ** 2 / count.sum()
-    return bool((np.asarray(model.get_parameters()["measurement"]["covariances"]) < 1e-3 * spread).any())
+def _spiked(model):
+    """Whether a class has next to none of an item's variance, which is 1."""
+    return bool((np.asarray(model.get_parameters()["measurement"]["covariances"]) < 1e-3).any())
 
 
 def _parameters(model, kind):
@@ -239,15 +259,15 @@ def _scores(cells, log_joint, weights, first, second, items):
                 params.append(second[k, j])
                 names.append(f"variance[{k + 1}, {item}]")
                 parts.append(slopes[:, j])
-    return params, names, np.column_stack(parts)
+    return np.array(params), names, np.column_stack(parts)
 
 
-def _boundary(customers, first, second, items, spread):
+def _boundary(customers, first, second, items):
     if second is None:
         edge = np.argwhere((first < 1e-6) | (first > 1 - 1e-6))
         what = "is certain"
     else:
-        edge = np.argwhere(second < 1e-3 * spread)
+        edge = np.argwhere(second < 1e-3)  # of the item's variance, which is 1
         what = "has next to no variance"
     if (customers < 1).any():
         return f"a class has fewer than one customer ({customers.min():.2f}): take fewer classes."
@@ -323,10 +343,14 @@ class LatentClasses(LikelihoodResult):
         ----------
         scores : pandas.DataFrame
             With the items of the fit.
+
+        Raises
+        ------
+        ValueError
+            If an item is not there, or a score is missing, infinite, no number, or not 0 or 1 ("binary").
         """
-        if missing := [name for name in self.items if name not in scores]:
-            raise ValueError(f"no column is named {', '.join(map(repr, missing[:3]))}.")
-        joint = _log_joint(scores[list(self.items)].to_numpy(dtype=float), self._weights, self._first, self._second)
+        x, _ = _door(scores, self.items, self.kind)
+        joint = _log_joint(x, self._weights, self._first, self._second)
         return pd.DataFrame(special.softmax(joint, axis=1), scores.index, list(self.labels))
 
     def matched(self, reference, names=None):
@@ -356,17 +380,17 @@ class LatentClasses(LikelihoodResult):
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__} | {"labels": tuple(labels)}
         return LatentClasses(**fields)
 
-    def stability(self, n=20, starts=3, seed=0):
+    def stability(self, draws=20, starts=5, seed=0):
         """Whether the classes come out again when the customers are drawn anew.
 
         Each time customers are drawn with replacement, classes fitted to them, and *all* customers placed by that fit.
 
         Parameters
         ----------
-        n : int
-            Draws.
+        draws : int
+            Samples of customers.
         starts : int
-            Random starts of each fit.
+            Random starts of each fit. With too few, a lesser maximum passes for a class that does not come out again.
         seed : int or numpy.random.Generator
 
         Returns
@@ -380,7 +404,8 @@ class LatentClasses(LikelihoodResult):
         ----------
         C. Hennig (2007), Cluster-wise assessment of cluster stability, *Computational Statistics & Data Analysis* 52(1):258-271.
         """
-        x, own = self._scores.to_numpy(dtype=float), self._posterior.argmax(axis=1)
+        x, _, _ = _standard(self._scores.to_numpy(dtype=float), self.kind)
+        own = self._posterior.argmax(axis=1)
         k = len(self.labels)
 
         def draw(rng):
@@ -394,7 +419,7 @@ class LatentClasses(LikelihoodResult):
             first, second = optimize.linear_sum_assignment(-jaccard)
             return np.append(jaccard[first, second], _adjusted_rand(table))
 
-        drawn, failed = replicate(draw, n, seed)
+        drawn, failed = replicate(draw, draws, seed)
         found = pd.DataFrame(
             {"jaccard": drawn[:, :k].mean(axis=0), "lower": np.quantile(drawn[:, :k], 0.05, axis=0)},
             pd.Index(self.labels, name="class"),
@@ -417,7 +442,7 @@ class LatentClasses(LikelihoodResult):
         places = np.arange(len(self.items))
         for k, (label, row) in enumerate(self.profiles.iterrows()):
             ax.plot(places, row.to_numpy(), "osD^vP*X"[k % 8] + "-", label=f"{label} ({self._weights[k]:.0%})")
-        ax.set_xticks(places, [name.replace("_", "\n") for name in self.items])
+        ax.set_xticks(places, [str(name).replace("_", "\n") for name in self.items])
         ax.set(xlabel="scale", ylabel="mean score" if self.kind == "continuous" else "share who say yes")
         ax.legend(title="class", loc="upper left", bbox_to_anchor=(1.0, 1.0))
         return ax
@@ -505,7 +530,7 @@ def _kappa(table):
         return np.where(chance == 1, 1.0, (same - chance) / (1 - chance))
 
 
-def agreement(first, second, n=1000, level=0.95, seed=0):
+def agreement(first, second, draws=1000, level=0.95, seed=0):
     r"""How far two groupings of the same customers agree: adjusted Rand, kappa, and the table of the two.
 
     Agreement counts customers under the same *name* in both; kappa takes off what chance would give,
@@ -516,8 +541,8 @@ def agreement(first, second, n=1000, level=0.95, seed=0):
     ----------
     first, second : pandas.Series
         A group of every customer; give both the same names first (`LatentClasses.matched`), or only the adjusted Rand index means something.
-    n : int
-        Draws of customers for the intervals.
+    draws : int
+        Samples of customers, for the intervals.
     level : float
     seed : int or numpy.random.Generator
 
@@ -549,9 +574,9 @@ def agreement(first, second, n=1000, level=0.95, seed=0):
         return np.stack([np.trace(stack, axis1=-2, axis2=-1) / total, _kappa(stack), _adjusted_rand(stack)], axis=-1)
 
     normal_quantile(level)
-    _whole("n", n)
-    drawn = np.random.default_rng(seed).multinomial(int(counts.sum()), counts.ravel() / counts.sum(), n)
-    drawn = measures(drawn.reshape(n, *counts.shape).astype(float))
+    _whole("draws", draws)
+    drawn = np.random.default_rng(seed).multinomial(int(counts.sum()), counts.ravel() / counts.sum(), draws)
+    drawn = measures(drawn.reshape(draws, *counts.shape).astype(float))
     low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
     found = {"estimate": measures(counts), "std_error": drawn.std(axis=0, ddof=1), "lower": low, "upper": high}
     index = pd.Index(["agreement", "kappa", "adjusted_rand"], name="parameter")

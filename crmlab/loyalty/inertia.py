@@ -10,6 +10,7 @@ from scipy import optimize, special
 from crmlab import style
 from crmlab.choice.likelihood import small_sample
 from crmlab.likelihood import LikelihoodResult, normal_quantile, wald_table, warn_boundary
+from crmlab.loyalty._newton import inverse, settle
 from crmlab.loyalty.panels import STATE, Panel
 
 __all__ = ["fit_brand_choice", "BrandChoice"]
@@ -72,14 +73,22 @@ def fit_brand_choice(
     Raises
     ------
     ValueError
-        If columns are missing, an occasion has no choice or two or lacks a brand, all customers have one purchase, or attributes cannot
+        If columns are missing, `order` holds numbers as text, an occasion has no choice or two or lacks a brand, all customers have one purchase, or attributes cannot
         be told apart.
+
+    Warns
+    -----
+    BoundaryWarning
+        If an attribute predicts the choice perfectly, so that its coefficient is infinite. Errors are NaN then.
+    RuntimeWarning
+        If the maximum was not reached.
 
     Notes
     -----
     Errors are robust (a sandwich over customers). With one class the fit is `crmlab.choice.fit_conditional_logit` with
     the column of the last purchase and ``cluster=`` customer. Tastes and memberships carry a penalty so weak (normal, standard
-    deviation 10) that it only holds those that would run off to infinity; ``loglik`` is without it.
+    deviation 10) that it only holds those that would run off to infinity; ``loglik`` is without it. The unit is the customer: ``nobs`` counts
+    customers, and ``bic`` takes the logarithm of their number; that of the conditional logit takes occasions, so do not compare the two.
 
     References
     ----------
@@ -114,23 +123,26 @@ def fit_brand_choice(
     runs = [model.climb(model.begin(rng) * model.scale, 1e-6) for _ in range(tries)]
     best = model.climb(min(runs, key=lambda run: run.fun).x, 1e-10)
     ends = [-run.fun for run in runs]
-    params, hessian, gradient = model.polish(best.x / model.scale)
-    params, hessian = model.ordered(params, hessian)
+    at, information, endless = model.polish(best.x)
+    which = model.endless(endless)
+    # Before the classes change places: the penalty is on memberships beside the first class.
+    converged = bool(np.abs(model.scaled(at)[1]).max() < 1e-3 * np.sqrt(len(panel.y)))
+    at, information = model.ordered(at, information)
+    params = at / model.scale
     loglik, scores = model.parts(params)
-    try:
-        bread = np.linalg.inv(hessian)
-    except np.linalg.LinAlgError:
-        bread = np.full_like(hessian, np.nan)
+    scores = scores / model.scale
     units = len(panel.ids)
-    cov = bread @ (scores.T @ scores) @ bread * small_sample(units)
     names = model.names()
-    converged = bool(np.abs(gradient).max() < 1e-3 * np.sqrt(len(panel.y)))
-    boundary = None
-    if not np.isfinite(cov).all() or (np.linalg.eigvalsh((hessian + hessian.T) / 2) <= 0).any():
+    bread, boundary = inverse(information), None
+    if bread is None:
         boundary = "the information is not positive definite: attributes repeat each other, or classes are too many. Take fewer."
-        cov = np.full_like(cov, np.nan)
-    elif np.abs(params[: model.common]).max() > 12:
-        boundary = "a coefficient runs off to infinity: an attribute predicts the choice perfectly (separation)."
+        cov = np.full((len(names), len(names)), np.nan)
+    else:
+        cov = bread @ (scores.T @ scores) @ bread * small_sample(units) / np.outer(model.scale, model.scale)
+        if which.any():
+            cov[:] = np.nan
+            found = ", ".join(repr(name) for name, off in zip(names, which) if off)
+            boundary = f"off to infinity: {found}. The choice is predicted perfectly (separation), so that errors do not exist. Leave the attribute out, or a brand that nobody takes."
     if boundary:
         warn_boundary(f"brand choice: {boundary}")
     if not converged:
@@ -244,36 +256,38 @@ class _Likelihood:
         return value, gradient / self.scale
 
     def polish(self, params):
-        """A few Newton steps; the Hessian from differences of the gradient."""
-        for _ in range(6):
-            gradient = self.value(params)[1]
+        """A few Newton steps in scaled parameters; the information from differences of the gradient."""
+
+        def information(at):
             step = 1e-5
-            hessian = np.array(
-                [
-                    (self.value(params + step * e)[1] - self.value(params - step * e)[1]) / (2 * step)
-                    for e in np.eye(len(params))
-                ]
-            )
-            hessian = (hessian + hessian.T) / 2
-            if np.abs(gradient).max() < 1e-6 * len(self.panel.y):
-                break
-            try:
-                move = np.linalg.solve(hessian, gradient)
-            except np.linalg.LinAlgError:
-                break
-            now, factor = self.value(params)[0], 1.0
-            while factor > 1e-4 and self.value(params - factor * move)[0] > now:
-                factor /= 2
-            if factor <= 1e-4:
-                break
-            params = params - factor * move
-        return params, hessian, self.value(params)[1]
+            rows = [self.scaled(at + step * e)[1] - self.scaled(at - step * e)[1] for e in np.eye(len(at))]
+            return (np.array(rows) + np.array(rows).T) / (4 * step)
+
+        return settle(
+            params,
+            lambda at: -self.scaled(at)[0],
+            lambda at: -self.scaled(at)[1],
+            information,
+            lambda step: self.moves(step).max(),
+            1e-6 * len(self.panel.y),
+        )
+
+    def moves(self, step):
+        """The most that a step of each scaled parameter changes a utility, or the logit of a class."""
+        most = np.abs(step)
+        within = np.ptp(self.x, axis=1).max(axis=0) / self.scale[: self.common]
+        most[: self.common] *= within
+        return most
+
+    def endless(self, step):
+        """Which parameters run off to infinity along a step; none that the penalty holds."""
+        return np.zeros(len(self.wide), bool) if step is None else (self.moves(step) > 0.05) & (self.wide == 0)
 
     def ordered(self, params, hessian):
-        """Classes from large to small. The permutation is linear in the parameters, so it carries the Hessian along."""
+        """Classes from large to small, of scaled parameters. The permutation is linear in them, so it carries the Hessian along."""
         if self.classes == 1:
             return params, hessian
-        order = np.argsort(-self.posterior(params).sum(axis=0), kind="stable")
+        order = np.argsort(-self.posterior(params / self.scale).sum(axis=0), kind="stable")
         size, width = len(params), self.z.shape[1]
         turn = np.zeros((size, size))
         turn[: self.common, : self.common] = np.eye(self.common)

@@ -41,7 +41,7 @@ def choice_panel(data, chosen, customer="customer_id", order=None, attributes=No
     Raises
     ------
     ValueError
-        If a column is missing, a brand has no column or row of an attribute, or a purchase has no offers.
+        If a column is missing, a brand has no column or row of an attribute, a purchase has no offers, or `order` holds numbers as text.
 
     Examples
     --------
@@ -55,6 +55,8 @@ def choice_panel(data, chosen, customer="customer_id", order=None, attributes=No
     wanted = [name for name in (customer, chosen, order, on) if name is not None]
     present(data, wanted)
     complete(data, wanted)
+    if order:
+        _refuse_numbers_as_text(data, order)
     rows = data.sort_values([customer, order], kind="stable") if order else data.sort_values(customer, kind="stable")
     purchase = rows.groupby(customer, sort=False, observed=True).cumcount().to_numpy()
     column = rows[chosen]
@@ -106,6 +108,20 @@ def choice_panel(data, chosen, customer="customer_id", order=None, attributes=No
     return table
 
 
+def _refuse_numbers_as_text(data, name):
+    """Refuse a column to order by in which "10" would come before "2"."""
+    column = data[name]
+    category = isinstance(column.dtype, pd.CategoricalDtype)
+    values = column.cat.categories.to_series() if category else column
+    if pd.api.types.infer_dtype(values) != "string":
+        return
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.notna().all() and not (category and numbers.is_monotonic_increasing):
+        raise ValueError(
+            f"column {name!r} orders the purchases, and holds numbers as text ({shown(values)}), of which '10' comes before '2'. Fix: data[{name!r}] = pd.to_numeric(data[{name!r}])."
+        )
+
+
 class Panel:
     """Purchases behind the door: histories in order, with what was bought before; the first purchase only conditions."""
 
@@ -113,6 +129,7 @@ class Panel:
         frame(data)
         present(data, [customer, order, alternative, chosen])
         complete(data, [customer, order])
+        _refuse_numbers_as_text(data, order)
         rows = data.sort_values([customer, order], kind="stable")
         ids = rows.groupby([customer, order], sort=False, observed=True).ngroup()
         rows = rows.assign(_occasion=ids.to_numpy())

@@ -189,7 +189,9 @@ def _rules(data):
 
 
 def _agreement(data):
-    return _once(data, "agreement", lambda: loyalty.agreement(_rules(data), data["classes"], n=2).summary()["estimate"])
+    return _once(
+        data, "agreement", lambda: loyalty.agreement(_rules(data), data["classes"], draws=2).summary()["estimate"]
+    )
 
 
 @key.question(
