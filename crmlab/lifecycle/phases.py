@@ -293,9 +293,9 @@ def _counted_frame(found, checked, unit, rule, clock, names, since, observed_unt
     weight = found["stays"].to_numpy()
     unknown, empty = found["entry"].isna().to_numpy(), found["empty"].to_numpy(dtype=bool)
     left_out = {"begin on the last day": int(weight[empty].sum()), "beginning not known": int(weight[unknown].sum())}
-    late = (found["entry"] > 0).to_numpy(dtype=bool, na_value=False) & found["came_from"].isna().to_numpy() & ~empty
-    said = {"since": since, "entered_late": int(weight[late].sum()), "left_out": left_out}
     found = found[~(unknown | empty)].reset_index(drop=True)
+    late = (found["entry"].astype(int) > 0) & found["came_from"].isna()
+    said = {"since": since, "entered_late": int(found.loc[late, "stays"].sum()), "left_out": left_out}
     phase, came, following = (
         pd.Categorical(found[name], PHASES, ordered=True) for name in ("phase", "came_from", "next_phase")
     )
