@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, linalg
 
-from crmlab import lifecycle, simulate
+from crmlab import datasets, lifecycle, simulate
 from crmlab.lifecycle.cox import efron_nodes
 from crmlab.lifecycle.paths import moves_of, scaled
 from crmlab.likelihood import BoundaryWarning
@@ -603,6 +603,27 @@ def test_purchases_fall_into_the_stays_in_which_they_were_made(rng):
         lifecycle.add_purchases(episodes, log, amount="spent")
 
 
+def test_purchases_of_customers_older_than_the_log_are_dated_from_their_first_ever():
+    log = datasets.load("cdnow_sample")
+    log["joined"] = log.groupby("customer_id")["date"].transform("min")
+    cut = log[log["date"] >= "1997-07-01"]
+    episodes = lifecycle.phase_episodes(cut, unit="week", since="joined")
+    found = lifecycle.add_purchases(episodes, cut)
+    assert found.attrs["since"] == "joined"
+    weeks = (cut["date"] - cut["joined"]).dt.days / 7
+    pairs = cut.assign(week=weeks).reset_index().merge(found.reset_index(), on="customer_id", suffixes=("", "_of_stay"))
+    inside = pairs[(pairs["week"] > pairs["entry"] + 1e-9) & (pairs["week"] <= pairs["exit"] + 1e-9)]
+    expected = inside.groupby("index_of_stay")["amount"].sum().reindex(found.index, fill_value=0)
+    np.testing.assert_allclose(found["money"], expected)
+    assert found["purchases"].sum() == len(inside) == len(cut) - found.attrs["outside"] == 1024
+    # Who lost the note may say it again; without either the times would run from the first purchase in the log.
+    bare = episodes.copy()
+    bare.attrs = {"unit": "week"}
+    assert lifecycle.add_purchases(bare, cut, since="joined")["money"].equals(found["money"])
+    with pytest.raises(ValueError, match="since='joined'.*which the log lacks"):
+        lifecycle.add_purchases(episodes, cut.drop(columns="joined"))
+
+
 def test_a_log_that_does_not_say_what_stays_brought_is_refused():
     log = simulate.shop(30, years=1, rate=5, seed=1)
     episodes = lifecycle.phase_episodes(log, unit="week")
@@ -792,6 +813,65 @@ def test_breslow_where_everybody_leaves_is_said_to_understate_it():
     assert left["breslow"] > 0.15 and left["efron"] < 0.02
     calm = lifecycle.fit_hazards(simulate.lifecycle(400, seed=1), "service", ties="breslow")
     assert calm.occupancy([3], {"service": 3})["estimate"].sum() == pytest.approx(1)
+
+
+def test_where_customers_start_is_not_told_by_whoever_was_seen_first():
+    data = simulate.lifecycle(2000, observed_from=6, seed=2)
+    worth = dict.fromkeys(PHASES, 1.0)
+    # Some came after month 6 and were seen from time 0 on; of the others' phases the first entry says nothing.
+    fit = lifecycle.fit_multistate(data)
+    said = lifecycle.expected_value(fit, worth, 24)
+    pd.testing.assert_frame_equal(said, lifecycle.expected_value(fit, worth, 24, start="exploration"))
+    old = data[data["joined"] < 5]
+    first = old.drop_duplicates("customer_id")
+    begin = first.loc[first["phase"] == "decline", "entry"].min()
+    old = old[old["customer_id"].isin(first.loc[first["entry"] >= begin, "customer_id"])]
+    groups = data.assign(g=np.where(data["joined"] < 6, "old", "new"))
+    by_group = lifecycle.fit_multistate(groups, groups="g")
+    hazards = lifecycle.fit_hazards(old, "grade")
+    gold = {"grade": "gold"}
+    for work in (
+        lambda **start: hazards.occupancy([12], gold, **start),
+        lambda **start: lifecycle.expected_value(hazards, worth, 24, gold, **start),
+        lambda **start: lifecycle.expected_value(lifecycle.fit_multistate(old), worth, 24, **start),
+        lambda **start: lifecycle.expected_value(by_group, worth, 24, group="old", **start),
+    ):
+        with pytest.raises(ValueError, match="nobody was seen from the start of the clock on.*start="):
+            work()
+        assert work(start="exploration")["estimate"].notna().all()
+    lifecycle.expected_value(by_group, worth, 24, group="new")
+    # A calendar begins at no 0: all are seen from its first day on.
+    calendar = simulate.lifecycle(300, joining=1e-9, seed=1)
+    calendar[["entry", "exit"]] += 100
+    pd.testing.assert_frame_equal(
+        lifecycle.fit_hazards(calendar, "1").occupancy([112]),
+        lifecycle.fit_hazards(calendar, "1").occupancy([112], start="exploration"),
+    )
+
+
+def test_categories_that_nobody_has_change_nothing():
+    data = simulate.lifecycle(600, seed=1)
+    plain = lifecycle.fit_hazards(data, "channel")
+    for categories in (["tv", "referral", "shop", "web"], ["referral", "shop", "web", "tv"]):
+        wide = lifecycle.fit_hazards(data.assign(channel=pd.Categorical(data["channel"], categories)), "channel")
+        pd.testing.assert_frame_equal(wide.summary(), plain.summary())
+    with pytest.raises(ValueError, match="'tv' was not in the data"):
+        wide.occupancy(12, {"channel": "tv"})
+    with pytest.raises(ValueError, match="'channel' has the same value, 'web', in every row"):
+        lifecycle.fit_hazards(data.assign(channel=pd.Categorical(["web"] * len(data), ["tv", "web"])), "channel")
+
+
+def test_on_the_reset_clock_stays_are_seen_from_their_beginning():
+    with pytest.raises(ValueError, match="column 'entry': .*under way when.*clock='reset'"):
+        lifecycle.fit_hazards(stays(200), "service", clock="reset")
+    empty = simulate.lifecycle(300, seed=1).sort_values("entry", ignore_index=True)
+    more = pd.concat([empty.iloc[[0]], empty], ignore_index=True)
+    more.loc[0, ["customer_id", "entry", "exit", "next_phase"]] = ["Z", 1.0, 1.0, None]
+    with pytest.warns(UserWarning, match="left out.*: 1 of the stays"):
+        fit = lifecycle.fit_hazards(more, "service", errors="clustered")
+    pd.testing.assert_frame_equal(
+        fit.summary(), lifecycle.fit_hazards(empty, "service", errors="clustered").summary(), rtol=1e-9
+    )
 
 
 def test_predictions_refuse_what_they_cannot_know():

@@ -384,6 +384,14 @@ def test_the_figure_of_stays_shows_each():
     assert "weeks" in ax.get_xlabel()
     bars = {to_hex(bar.get_facecolor()).upper() for bar in ax.patches}
     assert bars == {phases.PHASE_COLOURS[name] for name in episodes[episodes["customer_id"].isin(ids)]["phase"]}
+    # The times of customers older than the log run from the day that `since` says, and so do the marks.
+    older = log.assign(joined=log.groupby("customer_id")["date"].transform("min")).query("date >= '1997-07-01'")
+    since = lifecycle.phase_episodes(older, since="joined")
+    mine = older[older["customer_id"] == "00004"]
+    ax = lifecycle.plot_episodes(since, ["00004"], purchases=older)
+    assert ax.lines[0].get_xdata() == pytest.approx((mine["date"] - mine["joined"]).dt.days.unique() / 7)
+    with pytest.raises(ValueError, match="made with since='joined'.*which the log lacks"):
+        lifecycle.plot_episodes(since, ["00004"], purchases=log)
     with pytest.raises(ValueError, match="no stay of customer 'nobody'"):
         lifecycle.plot_episodes(episodes, ["nobody"])
     with pytest.raises(ValueError, match="forward"):
@@ -521,9 +529,14 @@ def test_nobody_left_or_all_at_once():
 def test_stays_that_cannot_be_used(rng):
     table = durations(rng, 20)
     for change, message in (
-        ({"exit": np.nan}, "20 of 20 stays have no finite entry or exit"),
-        ({"exit": table["entry"]}, "end when they begin.*of 0; 1; 2"),
-        ({"channel": None}, "have no 'channel'"),
+        ({"exit": np.nan}, "column 'exit': 20 of 20 rows.*give the time as a number"),
+        ({"entry": ["a", *table["entry"][1:]]}, "column 'entry': 1 of 20 rows.*row 0: customer_id 0,.* entry a"),
+        ({"exit": table["entry"]}, "column 'exit': 20 of 20 rows.*customer_id 2,.*a stay has a length"),
+        (
+            {"next_phase": [" ", *table["next_phase"][1:]]},
+            "column 'next_phase': 1 of 20 rows.*leave next_phase missing",
+        ),
+        ({"channel": None}, "column 'channel': 20 of 20.*a level of their own"),
         ({"phase": "decline"}, "nobody was in the phase 'build-up'; there are: 'decline'"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -552,6 +565,78 @@ def test_stays_that_cannot_be_used(rng):
         lifecycle.fit_time_in_phase(episodes, "build-up")
     with pytest.raises(ValueError, match="model= is one of"):
         lifecycle.fit_duration(table, "build-up", "gompertz")
+    with pytest.raises(ValueError, match="models= names at least one of 'exponential'"):
+        lifecycle.compare_durations(table, "build-up", models=(), clock="reset")
+    alike = table.assign(entry=0.0, exit=5.0)
+    for following, message in (
+        (None, "no stay in 'build-up' was seen to end in any group"),
+        ("decline", "groups cannot be compared"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            lifecycle.fit_time_in_phase(alike.assign(next_phase=following), "build-up", "channel").logrank()
+
+
+def test_a_stay_that_was_under_way_is_no_fresh_one():
+    log = datasets.load("cdnow_sample")
+    late, counted, reset = (
+        lifecycle.phase_episodes(log, observed_from="1997-10-01", **how)
+        for how in ({}, {"counted": True}, {"clock": "reset"})
+    )
+    assert late.attrs["entered_late"] == counted.attrs["entered_late"] == 2357
+    stability = lifecycle.fit_time_in_phase(reset, "stability", clock="reset").survival([13, 26])
+    assert stability.round(2).tolist() == [1.0, 0.76]
+    plain = late.copy()
+    plain.attrs = {}
+    for table, how in ((late, {}), (counted, {}), (plain, {}), (late, {"visits": "first"})):
+        with pytest.raises(ValueError, match="column 'entry': .*under way when.*phase_episodes.*clock='reset'"):
+            lifecycle.fit_time_in_phase(table, "stability", **how)
+    for work in (lifecycle.fit_duration, lifecycle.compare_durations):
+        with pytest.raises(ValueError, match="column 'entry'"):
+            work(late, "stability")
+    # Nobody was late in a log from its first day on: then some of the stays may be taken for themselves, in any order.
+    whole = lifecycle.phase_episodes(log)
+    assert whole.attrs["entered_late"] == 0
+    full = lifecycle.fit_time_in_phase(whole, "stability").survival([13, 26])
+    alone = whole[whole["phase"] == "stability"]
+    assert lifecycle.fit_time_in_phase(alone, "stability").survival([13, 26]).equals(full)
+    # A table of another origin shows by the stays before; pieces of a stay are one.
+    whole.attrs = {}
+    middle = (whole["entry"] + whole["exit"]) / 2
+    pieces = pd.concat(
+        [whole.assign(exit=middle, next_phase=whole["next_phase"].where(middle < 0)), whole.assign(entry=middle)]
+    )  # fmt: skip
+    for table in (whole.sample(frac=1, random_state=1), pieces):
+        assert lifecycle.fit_time_in_phase(table, "stability").survival([13, 26]).tolist() == pytest.approx(
+            full.tolist()
+        )
+    with pytest.raises(ValueError, match="put back the customers' earlier stays"):
+        lifecycle.fit_time_in_phase(whole[whole["phase"] == "stability"], "stability")
+
+
+def test_the_first_visit_is_the_earliest_in_whatever_order_the_rows_are():
+    log = datasets.load("cdnow_sample")
+    episodes, reset = lifecycle.phase_episodes(log), lifecycle.phase_episodes(log, clock="reset")
+    first = lifecycle.fit_time_in_phase(episodes, "decline", visits="first")
+    assert first.survival([13, 26]).round(3).tolist() == [0.89, 0.821]
+    for table in (episodes.sample(frac=1, random_state=0), episodes.sort_values("entry", ascending=False)):
+        found = lifecycle.fit_time_in_phase(table, "decline", visits="first")
+        pd.testing.assert_frame_equal(found.counts, first.counts)
+    # Times that begin anew with every phase do not tell.
+    with pytest.raises(ValueError, match="column 'customer_id': 284 of.*clock='forward'.*first_visit"):
+        lifecycle.fit_time_in_phase(reset, "decline", clock="reset", visits="first")
+    marked = reset.assign(first_visit=~reset.duplicated(["customer_id", "phase"])).sample(frac=1, random_state=0)
+    found = lifecycle.fit_time_in_phase(marked, "decline", clock="reset", visits="first")
+    assert found.survival([13, 26]).tolist() == pytest.approx(first.survival([13, 26]).tolist())
+
+
+def test_counts_weigh_by_whatever_they_call_their_customers():
+    rows = [("new", 0, 1, "loyal", 60), ("new", 0, 1, "gone", 20), ("new", 0, 3, None, 20)]
+    for name in ("customers", "stays"):
+        counts = pd.DataFrame(rows, columns=["phase", "entry", "exit", "next_phase", name])
+        fit = lifecycle.fit_time_in_phase(counts, "new")
+        assert fit.nobs == 100 and fit.survival(1) == pytest.approx(0.2)
+    with pytest.raises(ValueError, match="column 'stays': 1 of 3.*number above 0"):
+        lifecycle.fit_time_in_phase(counts.assign(stays=[60, -20, 20]), "new")
 
 
 # --- parametric time in phase -------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from scipy import linalg
 
-from crmlab import counting, lifecycle, tables
+from crmlab import counting, datasets, lifecycle, tables
 from crmlab.lifecycle.phases import PHASE_COLOURS
 
 PHASES = ("exploration", "build-up", "stability", "decline", "lost")
@@ -58,6 +58,14 @@ def monthly(customers, rng, horizon=36, late=0.3, starts=(1, 0, 0, 0)):
             "next_phase": names[target],
         }
     )
+
+
+def on_reset(data):
+    """The stays that are seen from their beginning, with times since then."""
+    seen = data["customer_id"].duplicated() | (data["entry"] == 0)
+    moved = data.assign(entry=0, exit=data["exit"] - data["entry"])[seen]
+    moved.attrs["clock"] = "reset"
+    return moved
 
 
 def continuous(customers, rng, horizon=4.0, late=0.3, rates=RATES, wait=None, starts=(0.8, 0.2, 0), censored=True):
@@ -204,7 +212,7 @@ def test_stopped_histories_and_the_reset_clock_are_those_of_survfit(r, rng, tmp_
     s <- summary(first, times = c(6, 12, 30))
     p0 <- mean(there[!duplicated(d$customer_id)])
     cat(s$pstate[, match("stability", s$states)], "\n"); cat(s$std.err[, match("stability", s$states)], "\n")
-    z <- d[d$now == "decline", ]
+    z <- d[d$now == "decline" & (d$entry == 0 | duplicated(d$customer_id)), ]
     km <- summary(survfit(Surv(exit - entry, event != "cens") ~ 1, data = z, cluster = customer_id, robust = TRUE), times = c(2, 5))
     cat(km$surv, "\n"); cat(km$std.err, "\n")
     z$id <- seq_len(nrow(z))
@@ -224,13 +232,15 @@ def test_stopped_histories_and_the_reset_clock_are_those_of_survfit(r, rng, tmp_
     whole = lifecycle.fit_multistate(data, errors="jackknife")
     found_too = whole.ever_reach("stability", [6, 12, 30], start="exploration", method="stopped")
     np.testing.assert_allclose(found_too["estimate"], out[0], atol=1e-8)
-    reset = lifecycle.fit_multistate(data, clock="reset", errors="jackknife")
+    # On the reset clock stays are seen from their beginning, so the customers' first ones here are left out.
+    reset = lifecycle.fit_multistate(on_reset(data), clock="reset", errors="jackknife")
     decline = reset.occupancy([2, 5], start="decline", level=0.95)
     stay = decline.xs("decline", level="phase")
     np.testing.assert_allclose(stay["estimate"], out[2], atol=1e-8)
     np.testing.assert_allclose(stay["std_error"], out[3], atol=1e-6)
     # R's competing risks know no clusters: there each stay is a customer.
-    alone = data[data["phase"] == "decline"].assign(customer_id=lambda d: np.arange(len(d)))
+    alone = on_reset(data)
+    alone = alone[alone["phase"] == "decline"].assign(customer_id=lambda d: np.arange(len(d)))
     lost = lifecycle.fit_multistate(alone, clock="reset", errors="jackknife").occupancy(
         [2, 5], start="decline", level=0.95
     )
@@ -730,7 +740,7 @@ def test_refusals_name_the_right_rows_of_a_shuffled_table():
 def test_other_refusals():
     with pytest.raises(TypeError, match="table with the columns customer_id"):
         lifecycle.fit_multistate([1, 2])
-    with pytest.raises(TypeError, match="'entry' holds datetime64.*transition_counts"):
+    with pytest.raises(TypeError, match="'entry' holds datetime64.*phase_episodes"):
         lifecycle.fit_multistate(SMALL.assign(entry=pd.Timestamp("2026-01-01")))
     with pytest.raises(ValueError, match="group is the customer's own"):
         lifecycle.fit_multistate(SMALL.assign(g=list("xyxxxx")), groups="g")
@@ -821,6 +831,18 @@ def test_reset_stays_are_taken_as_they_are():
     moved.loc[1, "entry"] = 1  # seen late: at risk from month 1 of the phase
     moved.attrs["clock"] = "reset"
     assert lifecycle.fit_multistate(moved, clock="reset").counts()["at_risk"].tolist() == [4, 2, 2]
+    # What was under way when its customer came into view is no fresh stay; with the way there it is one.
+    late = SMALL.assign(entry=[1, *SMALL["entry"][1:]])
+    for table in (
+        late,
+        late.drop(columns="customer_id").assign(stays=1, came_from=[None, "new", None, None, None, "new"]),
+    ):
+        with pytest.raises(ValueError, match="column 'entry': 1 of 6.*row 0: .*entry 1.*clock='reset'"):
+            lifecycle.fit_multistate(table, clock="reset")
+    pieces = pd.concat(
+        [SMALL.assign(exit=SMALL["exit"] - 0.5, next_phase=None), SMALL.assign(entry=SMALL["exit"] - 0.5)]
+    )
+    pd.testing.assert_frame_equal(lifecycle.fit_multistate(pieces, clock="reset").counts(), forward.counts())
     start = forward.expected_time(3, start="new")
     assert start["estimate"].sum() == pytest.approx(3)
     reach = forward.ever_reach("loyal", 3, start="new")
@@ -841,6 +863,21 @@ def test_counts_of_the_counting_engine_are_taken():
     fit = lifecycle.fit_multistate(counts)
     assert fit.customers is None and fit.nobs == 4
     assert fit.counts()[["time", "moves", "at_risk"]].to_numpy().tolist() == [[9, 1, 2]]
+    # In long periods moves come out without length: a finer unit keeps them. What lasts and has no length yet says nothing.
+    log = datasets.load("cdnow_sample")
+    checked_log = tables.episodes(lifecycle.phase_stays(log), next_phase="next_phase")
+    weeks, days = (counting.transition_counts(checked_log, unit, "customer").to_pandas() for unit in ("week", "day"))
+    with pytest.raises(ValueError, match="column 'exit': 8 of 1,674.*unit='day'.*counted=True"):
+        lifecycle.fit_multistate(weeks)
+    with pytest.warns(UserWarning, match="left out.*: 3 of the stays"):
+        by_day = lifecycle.fit_multistate(days, phases=lifecycle.PHASES)
+    ready = lifecycle.fit_multistate(lifecycle.phase_episodes(log, "day", counted=True))
+    assert by_day.nobs == ready.nobs == 6459
+    pd.testing.assert_frame_equal(by_day.occupancy([100, 300]), ready.occupancy([100, 300]))
+    rows = pd.concat([SMALL, pd.DataFrame([("e", "new", 1, 1, None)], columns=SMALL.columns)])[::-1]
+    with pytest.warns(UserWarning, match="left out.*: 1 of the stays"):
+        shown = lifecycle.fit_multistate(rows, errors="jackknife")
+    pd.testing.assert_frame_equal(shown.summary(), lifecycle.fit_multistate(SMALL, errors="jackknife").summary())
     as_ibis = counting.transition_counts(checked, clock="customer", observed_until="2025-06-30")
     pd.testing.assert_frame_equal(lifecycle.fit_multistate(as_ibis).counts(), fit.counts())
 
@@ -875,5 +912,6 @@ def test_figures(rng):
     assert grouped.plot_transitions(group="mail").texts
     with pytest.raises(ValueError, match="group= is one of 'mail', 'shop'"):
         grouped.plot_transitions()
-    reset = lifecycle.fit_multistate(data, clock="reset").plot_occupancy(start="decline", unit="month")
+    fresh = lifecycle.fit_multistate(monthly(60, rng, late=0), clock="reset")
+    reset = fresh.plot_occupancy(start="decline", unit="month")
     assert reset.get_xlabel() == "months since the phase was entered"

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from crmlab.design import Design, refuse_of_all
-from crmlab.lifecycle.stays import Intake, Stays, _positions, distinct_histories
+from crmlab.lifecycle.stays import Intake, Stays, distinct_histories
 
 __all__ = ["Rows", "take_rows", "term_factors"]
 
@@ -101,10 +101,7 @@ def take_rows(episodes, formula, clock, phases, weights, gaps):
     """Check and code stays and the columns of a formula; see `crmlab.lifecycle.fit_hazards`."""
     intake = Intake(episodes, None, weights)
     data = intake.data
-    made_for = data.attrs.get("clock")
-    # Pieces of one stay belong together: on the reset clock their time runs on, which is done below.
-    whole = intake.code("reset" if made_for == "reset" else "forward", phases, gaps)
-    stays = _reset(whole) if clock == "reset" and made_for != "reset" else whole
+    stays = intake.code(clock, phases, gaps)
     columns, formula = _columns(formula, data)
     codes, levels = np.zeros(len(data), np.int64), []
     for name in columns:
@@ -168,6 +165,7 @@ def _levels(data, name, intake):
         missing, name, "it is missing or infinite there; fill it in, or leave these customers out and say so"
     )
     if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.cat.remove_unused_categories()  # nobody has them, so they have no effect
         return column.cat.codes.to_numpy().astype(np.int64), np.asarray(column.cat.categories, dtype=object)
     code, found = pd.factorize(column)
     return code.astype(np.int64), np.asarray(found)
@@ -175,28 +173,8 @@ def _levels(data, name, intake):
 
 def _cast(values, like):
     if isinstance(like.dtype, pd.CategoricalDtype):
-        return pd.Categorical(values, like.cat.categories)
+        return pd.Categorical(values, like.cat.remove_unused_categories().cat.categories)
     return pd.array(values, dtype=like.dtype) if len(values) else values
-
-
-def _reset(stays):
-    """Times since the phase was entered; the pieces of one stay go on."""
-    if stays.customer is None:
-        since = stays.begin
-    else:
-        goes_on = np.append(
-            False,
-            (stays.customer[1:] == stays.customer[:-1])
-            & (stays.begin[1:] == stays.end[:-1])
-            & (stays.origin[1:] == stays.origin[:-1])
-            & (stays.target[:-1] < 0),
-        )
-        opened = np.maximum.accumulate(np.where(goes_on, 0, np.arange(len(goes_on))))
-        since = stays.begin[opened]
-    times = stays.grid[stays.begin] - stays.grid[since], stays.grid[stays.end] - stays.grid[since]
-    grid, begin, end = _positions(*times)
-    pieces = (stays.origin, stays.target, begin, end, stays.weight, stays.customer, stays.group, stays.groups)
-    return Stays(stays.phases, grid, *pieces)
 
 
 def term_factors(name):

@@ -69,7 +69,7 @@ def fit_hazards(
         is also right where stays of a customer hang together beyond the covariates. Clustered errors need ``customer_id``; distinct
         histories are counted.
     clock : {"forward", "reset"}
-        Time since the customer's start, or since the phase was entered. Predictions of phases need the forward clock.
+        Time since the customer's start, or since the phase was entered, as in `fit_multistate`. Predictions of phases need the forward clock.
     width : float, default 1
         Length of a period of the grouped model; all times are whole multiples of it.
     phases, weights, gaps
@@ -90,7 +90,8 @@ def fit_hazards(
     BoundaryWarning
         If the moves are separated: an effect grows without bound since nobody, or everybody, with some values moved. Its error is missing.
     UserWarning
-        If a kind of move was seen fewer than five times an effect (Vittinghoff and McCulloch 2007), or the fit did not converge.
+        If a kind of move was seen fewer than five times an effect (Vittinghoff and McCulloch 2007), the fit did not converge, or stays that
+        last have no length and are left out.
 
     Notes
     -----

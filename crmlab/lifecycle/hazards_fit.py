@@ -15,6 +15,7 @@ from crmlab.lifecycle.grouped import GroupedPart
 from crmlab.lifecycle.multistate import _with_interval
 from crmlab.lifecycle.newton import maximise
 from crmlab.lifecycle.paths import Path, Sensitivity
+from crmlab.lifecycle.stays import opening_phase
 from crmlab.likelihood import LikelihoodResult, normal_quantile
 
 __all__ = ["HazardsFit"]
@@ -29,7 +30,8 @@ class HazardsFit(LikelihoodResult):
     Coefficients are logarithms: of hazard ratios, or of ratios of odds where the grouped model has several exits. Times are in the
     unit of the stays. A `profile` says of which customer a prediction is: a mapping of the formula's columns to values, or a DataFrame
     with a row a profile, whose index then is the first level of the result. Predictions start at the first time at which anybody was
-    observed (0 unless all enter late), or at `since`, in the phase `start`; without it in the phase in which all customers start. Their intervals are on scales that keep them in range (see
+    observed (0 unless all enter late), or at `since`, in the phase `start`; without it in the phase in which all customers start, which
+    is refused where the stays do not show one: nobody is seen at time 0, or they start in several. Their intervals are on scales that keep them in range (see
     `MultistateFit`), by the delta method from coefficients and baselines together.
 
     Attributes
@@ -495,13 +497,7 @@ class HazardsFit(LikelihoodResult):
     def _start(self, start):
         shares = np.zeros(len(self.phases))
         if start is None:
-            stays = self._rows.stays
-            here = np.unique(stays.origin[stays.begin == 0])
-            if len(here) != 1:
-                raise ValueError(
-                    f"customers start in several phases ({', '.join(str(self.phases[k]) for k in here)}): say in which one this customer does, with start=."
-                )
-            shares[here] = 1
+            shares[opening_phase(self._rows.stays)] = 1
         elif isinstance(start, Mapping | pd.Series):
             for name, share in start.items():
                 shares[self._place(name, "start=")] = share

@@ -8,13 +8,13 @@ import pandas as pd
 from crmlab import style
 from crmlab.counting import _DAYS
 from crmlab.lifecycle.checks import carry_along, refuse_rows
-from crmlab.lifecycle.phases import phase_colours
+from crmlab.lifecycle.phases import days_since_start, phase_colours
 from crmlab.likelihood import wald_table
 
 __all__ = ["add_purchases", "value_by_phase", "PhaseValue"]
 
 
-def add_purchases(episodes, log, amount="amount", unit=None, customer="customer_id", date="date"):
+def add_purchases(episodes, log, amount="amount", unit=None, customer="customer_id", date="date", since=None):
     """What each stay brought: purchases and money in ``(entry, exit]``.
 
     A purchase that moves a customer to another phase belongs to the phase that it ends, in which the customer was when it was made: so a
@@ -32,6 +32,9 @@ def add_purchases(episodes, log, amount="amount", unit=None, customer="customer_
         Of the episodes' times; by default what they say themselves (``attrs``).
     customer, date : str
         Columns of the log.
+    since : str, optional
+        The column of the log with the day from which the episodes' times run, if not from the first purchase in the log; by default what the
+        episodes say themselves (``attrs``).
 
     Returns
     -------
@@ -72,8 +75,7 @@ def add_purchases(episodes, log, amount="amount", unit=None, customer="customer_
     strange = ~episodes["customer_id"].isin(log[customer]).to_numpy()
     fix = f"the log has no such customer in its column {customer!r}; give the log that the episodes were made of, with ids of the same type"
     refuse_rows(episodes, "customer_id", strange, fix, " of the episodes", ("phase", "entry", "exit"))
-    days = made.dt.normalize()
-    since = (days - days.groupby(log[customer]).transform("min")).dt.days.to_numpy()
+    since = days_since_start(log, episodes.attrs.get("since") if since is None else since, customer, date)
     who, names = pd.factorize(log[customer])
     mine = pd.Index(names).get_indexer(episodes["customer_id"])
     begin, end = (np.round(episodes[name].to_numpy(float) * _DAYS[unit]).astype(int) for name in ("entry", "exit"))

@@ -45,13 +45,14 @@ def fit_multistate(
     episodes : DataFrame or ibis.Table
         One row a stay: ``customer_id``, ``phase``, ``entry``, ``exit`` (numbers, in the same unit), ``next_phase`` (missing if
         the customer was in the phase when last seen). Or its counts: the same without ``customer_id`` and with a column
-        ``customers`` or ``stays``, as `crmlab.counting.transition_counts` makes them; errors are then Greenwood's, since counts do not know whose
-        stays belong together.
+        ``customers`` or ``stays``, as ``phase_episodes(log, counted=True)`` makes them of a log and `crmlab.counting.transition_counts`, by
+        ``unit="day"``, of stays with dates (in longer periods a move within one has no length, which is refused); errors are then Greenwood's, since
+        counts do not know whose stays belong together.
     clock : {"forward", "reset"}
         Time since the customer's start, or since the phase was entered. On the reset clock each phase stands alone: a fit says
         when a stay ends and which phase comes first, with every phase that follows taken as final. Stays on the forward clock are
-        moved to begin at 0; those of a table with ``attrs["clock"] == "reset"`` are taken as they stand (an entry above 0 is then a
-        late one).
+        moved to begin at 0, so each must be seen from its beginning (counts that do not say ``came_from`` are trusted); those of a table with
+        ``attrs["clock"] == "reset"`` are taken as they stand (an entry above 0 is then a late one).
     groups : str, optional
         A column that is constant for each customer: everything is estimated for each of its values.
     errors : {"greenwood", "jackknife"}
@@ -74,7 +75,13 @@ def fit_multistate(
     TypeError, ValueError
         With the column, the number of rows, up to three of them with their customers, and the fix: if times are missing or not
         numbers, a stay does not end after it began, a customer is in two phases at once, a stay begins elsewhere than where the one
-        before led, the customer is out of sight in between, a phase is unknown or leads to itself, or nobody ever moves.
+        before led, the customer is out of sight in between, a phase is unknown or leads to itself, nobody ever moves, or on the reset clock
+        a stay was under way when the customer was first seen, so that nothing says since when it lasts.
+
+    Warns
+    -----
+    UserWarning
+        If stays that last have no length: they are left out.
 
     Notes
     -----

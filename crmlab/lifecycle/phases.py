@@ -149,7 +149,8 @@ def phase_episodes(
     pandas.DataFrame
         One row a stay, by customer and time: ``customer_id``, ``phase``, ``entry``, ``exit``, ``next_phase`` (missing while
         the stay lasts: it is censored at ``exit``), and the columns of `also`. The phases are ordered categories.
-        ``.attrs`` says ``unit``, ``clock``, ``rule`` and how many stays were ``left_out``: those that begin on the last day
+        ``.attrs`` says ``unit``, ``clock``, ``rule``, ``since``, ``entered_late`` (how many customers' first stays have an ``entry`` above
+        0) and how many stays were ``left_out``: those that begin on the last day
         observed have no length (the move into them is in the table, as the end of the stay before); on the clock that is
         reset, so are the first stays in stability of customers older than the log, whose beginning is not known.
 
@@ -201,7 +202,7 @@ def phase_episodes(
         found = counting.fetch(
             checked, "stays", lambda: _counted(_stays(checked, rule, also=names, **window), clock, names), definition
         )
-        return _counted_frame(found, checked, unit, rule, clock, names, observed_until)
+        return _counted_frame(found, checked, unit, rule, clock, names, since, observed_until)
     stays = _stays(checked, rule, also=names, **window)
     origin = stays["first"] if clock == "forward" else stays.begun
     # Small whole numbers without gaps: they are sorted and fetched in half the time.
@@ -217,6 +218,9 @@ def phase_episodes(
     found = found.order_by("customer_id", "_start").to_pandas()
     start, end, origin = (found.pop(name).to_numpy() for name in ("_start", "_end", "_origin"))
     unknown, empty = origin == _UNKNOWN, end <= start
+    late = np.zeros(len(start), bool)
+    if observed_from is not None or since:  # only a customer's first stay can be
+        late = ~found["customer_id"].duplicated().to_numpy() & (start > origin) & ~unknown & ~empty
     days = counting._DAYS[unit]
     frame = pd.DataFrame(
         {
@@ -233,10 +237,11 @@ def phase_episodes(
         frame = frame.loc[~(unknown | empty)]
     frame = frame.reset_index(drop=True)
     left_out = {"begin on the last day": int(empty.sum()), "beginning not known": int(unknown.sum())}
-    return _described(frame, checked, unit, rule, clock, left_out, observed_until)
+    said = {"since": since, "entered_late": int(late.sum()), "left_out": left_out}
+    return _described(frame, checked, unit, rule, clock, said, observed_until)
 
 
-def _described(frame, checked, unit, rule, clock, left_out, observed_until):
+def _described(frame, checked, unit, rule, clock, said, observed_until):
     """The table with what it was made by in its attrs; refused if nobody is followed."""
     if frame.empty and observed_until is not None:
         first = checked.table.date.min().to_pandas()
@@ -250,7 +255,7 @@ def _described(frame, checked, unit, rule, clock, left_out, observed_until):
             "nobody is followed: no stay lasts for a day between observed_from= and the last day observed. Fix: an earlier "
             "observed_from=, or a log that goes on longer."
         )
-    frame.attrs |= {"unit": unit, "clock": clock, "rule": str(rule), "left_out": left_out}
+    frame.attrs |= {"unit": unit, "clock": clock, "rule": str(rule), **said}
     return frame
 
 
@@ -284,11 +289,13 @@ def _phase_name(number):
     return number.cases(*enumerate(PHASES), else_=None)
 
 
-def _counted_frame(found, checked, unit, rule, clock, names, observed_until):
+def _counted_frame(found, checked, unit, rule, clock, names, since, observed_until):
     weight = found["stays"].to_numpy()
     unknown, empty = found["entry"].isna().to_numpy(), found["empty"].to_numpy(dtype=bool)
     left_out = {"begin on the last day": int(weight[empty].sum()), "beginning not known": int(weight[unknown].sum())}
     found = found[~(unknown | empty)].reset_index(drop=True)
+    late = (found["entry"].astype(int) > 0) & found["came_from"].isna()
+    said = {"since": since, "entered_late": int(found.loc[late, "stays"].sum()), "left_out": left_out}
     phase, came, following = (
         pd.Categorical(found[name], PHASES, ordered=True) for name in ("phase", "came_from", "next_phase")
     )
@@ -303,7 +310,7 @@ def _counted_frame(found, checked, unit, rule, clock, names, observed_until):
         **{name: found[name] for name in names},
         "stays": found["stays"].astype(int),
     }
-    return _described(pd.DataFrame(columns), checked, unit, rule, clock, left_out, observed_until)
+    return _described(pd.DataFrame(columns), checked, unit, rule, clock, said, observed_until)
 
 
 def phase_stays(
@@ -526,7 +533,7 @@ def plot_episodes(episodes, customers=None, purchases=None, ax=None):
     customers : sequence, optional
         Ids of the customers to draw, from the top; by default the first eight.
     purchases : pandas.DataFrame, optional
-        ``customer_id`` and ``date`` of their purchases.
+        ``customer_id`` and ``date`` of their purchases; with episodes made by ``since=`` that column too.
     ax : matplotlib.axes.Axes, optional
 
     Returns
@@ -536,7 +543,7 @@ def plot_episodes(episodes, customers=None, purchases=None, ax=None):
     Raises
     ------
     ValueError
-        If the episodes run on the clock that is reset, or a customer has none.
+        If the episodes run on the clock that is reset, a customer has none, or the purchases lack the column of ``since=``.
     """
     if episodes.attrs.get("clock", "forward") != "forward":
         raise ValueError(
@@ -558,7 +565,7 @@ def plot_episodes(episodes, customers=None, purchases=None, ax=None):
         ax.barh(places, length, left=part["entry"], **look)
     if purchases is not None:
         days = purchases[purchases["customer_id"].isin(chosen)].drop_duplicates(["customer_id", "date"])
-        since = (days["date"] - days.groupby("customer_id")["date"].transform("min")).dt.days / counting._DAYS[unit]
+        since = days_since_start(days, episodes.attrs.get("since")) / counting._DAYS[unit]
         ax.plot(
             since, days["customer_id"].map(rows), "|", color="black", markersize=13, markeredgewidth=2, label="purchase"
         )
@@ -568,6 +575,25 @@ def plot_episodes(episodes, customers=None, purchases=None, ax=None):
     ax.set(xlabel=f"time since the first purchase, {unit}s", ylabel="customer")
     ax.figure.legend(loc="outside lower center", ncols=5)
     return ax
+
+
+def days_since_start(log, since=None, customer="customer_id", date="date"):
+    """Days of each purchase from the day on which the customer's times run: its first in the log, or what the column `since` said there."""
+    days = pd.to_datetime(log[date]).dt.normalize().reset_index(drop=True)
+    who = pd.factorize(log[customer])[0]
+    first = days.groupby(who).transform("min")
+    if since is not None:
+        if since not in log.columns:
+            raise ValueError(
+                f"the episodes were made with since={since!r}, so their times run from the day in that column, which the log lacks (columns: "
+                f"{', '.join(map(str, log.columns))}). Fix: give the log that they were made of."
+            )
+        # As it stood on the first purchase, which is how phase_episodes reads it.
+        rows = np.argsort(days.to_numpy(), kind="stable")
+        rows = rows[~pd.Series(who[rows]).duplicated().to_numpy()]
+        start = pd.Series(pd.to_datetime(log[since]).dt.normalize().to_numpy()[rows], index=who[rows])
+        first = start.reindex(who).reset_index(drop=True)
+    return (days - first).dt.days.fillna(-1).astype(int).to_numpy()
 
 
 def phase_colours(phases):

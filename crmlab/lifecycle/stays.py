@@ -5,6 +5,7 @@ moves and customers at risk at each time (all that estimates and Greenwood error
 distinct histories (what the jackknife needs).
 """
 
+import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -14,12 +15,28 @@ from scipy import sparse
 
 from crmlab.lifecycle.checks import carry_along
 
-__all__ = ["Stays", "Sample", "take", "distinct_histories", "Intake"]
+__all__ = [
+    "Stays",
+    "Sample",
+    "take",
+    "distinct_histories",
+    "Intake",
+    "openings",
+    "opening_phase",
+    "blank_codes",
+    "LATE",
+]
 
 _COLUMNS = ("phase", "entry", "exit", "next_phase")
 # The names in a table of crmlab.counting.transition_counts.
 _OTHER_NAMES = {"entered": "entry", "left": "exit"}
-_WEIGHTS = ("customers", "stays")
+WEIGHTS = ("customers", "stays")
+# What to say of stays whose length exit - entry is not.
+LATE = (
+    "on the forward clock a stay is seen from its beginning, and these were under way when the customer was first seen: "
+    "phase_episodes(..., clock='reset') knows since when. In other tables put back the customers' earlier stays if they were left out; or leave "
+    "these stays out, give times since the phase was entered, and say attrs['clock'] = 'reset' and clock='reset'"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -335,6 +352,41 @@ def distinct_histories(code, count, customer, weight=None):
     return table, np.concatenate(weights)
 
 
+def openings(customer, origin, target, begin, end):
+    """In which row each stay was opened (pieces of one stay follow each other), and whether the customer was seen in another phase until then.
+
+    Rows are sorted by customer and time; `begin` and `end` are whole numbers, of which equal ones are one time.
+    """
+    beside = (customer[1:] == customer[:-1]) & (begin[1:] == end[:-1])
+    goes_on = np.append(False, beside & (origin[1:] == origin[:-1]) & (target[:-1] < 0))
+    opened = np.maximum.accumulate(np.where(goes_on, 0, np.arange(len(goes_on))))
+    arrived = np.append(False, beside & (origin[1:] != origin[:-1]))
+    return opened, arrived[opened]
+
+
+def opening_phase(stays):
+    """The phase in which customers start, of `Stays` or a `Sample`; refused where these do not show one."""
+    seen = stays.origin[stays.begin == 0]
+    # Times run since a customer's start: who is seen at 0 is seen there. Whoever is first at a later time may be anywhere.
+    everybody = stays.customer is not None and not stays.begin[np.diff(stays.customer, prepend=-1) > 0].any()
+    if len(seen) and (everybody or stays.grid[0] == 0) and (seen == seen[0]).all():
+        return seen[0]
+    if len(seen) and (everybody or stays.grid[0] == 0):
+        there = ", ".join(str(stays.phases[k]) for k in np.unique(seen))
+        raise ValueError(
+            f"customers start in several phases ({there}): say in which one this customer does, with start=."
+        )
+    raise ValueError(
+        "nobody was seen from the start of the clock on, and where those happened to be who were seen first says nothing of the others. Fix: say "
+        f"with start= in which phase this customer is at {stays.grid[0]:g}."
+    )
+
+
+def blank_codes(found):
+    """Which of these names are text without a letter."""
+    return [number for number, name in enumerate(found) if isinstance(name, str) and not name.strip()]
+
+
 def take(data, clock, phases=None, groups=None, weights=None, gaps="refuse"):
     """Check and code a table of stays or of their counts; see `crmlab.lifecycle.fit_multistate`."""
     return Intake(data, groups, weights).code(clock, phases, gaps)
@@ -354,7 +406,7 @@ class Intake:
         data = data.rename(columns=others) if others else data
         self.known = "customer_id" in data.columns
         if weights is None and not self.known:
-            weights = next((name for name in _WEIGHTS if name in data.columns), None)
+            weights = next((name for name in WEIGHTS if name in data.columns), None)
         wanted = [*_COLUMNS, *([groups] if groups is not None else []), *([weights] if weights is not None else [])]
         lacking = [name for name in wanted if name not in data.columns]
         if not self.known and weights is None:
@@ -364,8 +416,9 @@ class Intake:
         if lacking:
             raise ValueError(
                 f"a table of stays has the columns customer_id, {', '.join(_COLUMNS)}; {lacking[0]!r} is not there (columns: "
-                f"{', '.join(map(str, data.columns))}). A table of counts has a column customers in place of customer_id; dates become "
-                "counts by crmlab.counting.transition_counts(..., clock='customer')."
+                f"{', '.join(map(str, data.columns))}). A table of counts has a column customers in place of customer_id: "
+                "phase_episodes(log, counted=True) makes one of a log, crmlab.counting.transition_counts(..., unit='day', clock='customer') one of "
+                "stays with dates."
             )
         if not len(data):
             raise ValueError("the table of stays has no rows: there is nobody to follow.")
@@ -386,17 +439,27 @@ class Intake:
         weight = self._weights()
         group, names = self._groups()
         grid, begin, end = _positions(entry, exit)
+        empty = (end == begin) & (target < 0)
         self._refuse(
-            end <= begin,
+            (end <= begin) & ~empty,
             "exit",
-            "a stay ends after it began: correct the times, count them in a finer unit, or leave out stays without length",
+            "a stay ends after it began: correct the times, or give them in a finer unit (in counts of stays with dates: "
+            "transition_counts(..., unit='day'); of a log: phase_episodes(..., counted=True))",
         )
+        order = self._with_length(empty, weight)
+        if order is not None:
+            grid, begin, end = _positions(entry[order], exit[order])
         if customer is not None:
-            order = _order(customer, begin)
-            if order is not None:
-                self.order = order
-                customer, origin, target, begin, end = (v[order] for v in (customer, origin, target, begin, end))
-                weight, group = (None if v is None else v[order] for v in (weight, group))
+            by_time = _order(customer if order is None else customer[order], begin)
+            if by_time is not None:
+                begin, end = begin[by_time], end[by_time]
+                order = by_time if order is None else order[by_time]
+        if order is not None:
+            self.order = order
+            customer, origin, target, weight, group = (
+                None if v is None else v[order] for v in (customer, origin, target, weight, group)
+            )
+        if customer is not None:
             customer = _runs(customer)
             if made_for != "reset":
                 self._follow(customer, origin, target, begin, end, gaps)
@@ -407,7 +470,7 @@ class Intake:
                 customer, weight, self.weight_name, "a weight says how many customers share a history"
             )
         if clock == "reset" and made_for != "reset":
-            grid, begin, end = _positions(np.zeros(len(begin)), grid[end] - grid[begin])
+            grid, begin, end = self._since_opened(grid, customer, origin, target, begin, end)
         if not (target >= 0).any():
             who = "" if customer is None else f" ({self._names(np.arange(len(target)))})"
             raise ValueError(
@@ -415,6 +478,35 @@ class Intake:
                 "next_phase where a stay ended in a move, or follow the customers for longer."
             )
         return Stays(labels, grid, origin, target, begin, end, weight, customer, group, names)
+
+    def _with_length(self, empty, weight):
+        """Positions of the rows that say something, None for all: a stay that lasts and has no length yet does not."""
+        if not empty.any():
+            return None
+        many = int(empty.sum()) if weight is None else weight[empty].sum()
+        warnings.warn(
+            f"left out, since nothing was seen of them yet: {many:,.0f} of the stays, which last (next_phase is missing) and have no length (exit = entry).",
+            UserWarning,
+            stacklevel=5,
+        )
+        if empty.all():
+            raise ValueError("no stay has a length: there is nothing to follow. Fix: give times in a finer unit.")
+        return np.flatnonzero(~empty)
+
+    def _since_opened(self, grid, customer, origin, target, begin, end):
+        """Times since the phase was entered; the pieces of one stay go on."""
+        opened = np.arange(len(begin))
+        if customer is not None:
+            opened, seen = openings(customer, origin, target, begin, end)
+        elif "came_from" in self.data:
+            seen = self.data["came_from"].notna().to_numpy()
+            seen = seen if self.order is None else seen[self.order]
+        else:
+            seen = True  # counts do not say
+        if self.data.attrs.get("entered_late") != 0:
+            self._refuse((grid[begin[opened]] > 1e-9 * grid[-1]) & ~seen, "entry", LATE, ordered=True)
+        since = grid[begin[opened]]
+        return _positions(grid[begin] - since, grid[end] - since)
 
     # --- columns -------------------------------------------------------------------------------------------------
 
@@ -430,7 +522,7 @@ class Intake:
         (origin, first), (target, second) = (_coded(self.data[name]) for name in ("phase", "next_phase"))
         self._refuse(origin < 0, "phase", "fill in the phase, or give these rows one of their own, such as 'unknown'")
         for column, found, code in (("phase", first, origin), ("next_phase", second, target)):
-            blank = [number for number, name in enumerate(found) if isinstance(name, str) and not name.strip()]
+            blank = blank_codes(found)
             self._refuse(
                 np.isin(code, blank) if blank else None,
                 column,
@@ -467,7 +559,7 @@ class Intake:
         if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
             raise TypeError(
                 f"column {name!r} holds {column.dtype} values, not numbers. Fix: give times as numbers since the customer's start, such "
-                "as weeks since the first purchase; crmlab.counting.transition_counts(..., clock='customer') makes them from dates."
+                "as weeks since the first purchase; phase_episodes makes them of a log."
             )
         values = column.to_numpy(dtype=float, na_value=np.nan) if column.hasnans else column.to_numpy()
         if values.dtype.kind == "f":

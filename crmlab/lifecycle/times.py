@@ -12,8 +12,9 @@ from scipy import special, stats
 
 from crmlab import style
 from crmlab.arguments import one_of
-from crmlab.lifecycle.checks import as_numbers, carry_along
+from crmlab.lifecycle.checks import as_numbers, carry_along, refuse_rows
 from crmlab.lifecycle.phases import PHASE_COLOURS, phase_colours
+from crmlab.lifecycle.stays import LATE, WEIGHTS, _order, _positions, blank_codes, openings
 from crmlab.likelihood import LikelihoodResult, normal_quantile
 
 __all__ = ["fit_time_in_phase", "fit_duration", "compare_durations", "TimeInPhase", "DurationFit"]
@@ -36,7 +37,7 @@ def fit_time_in_phase(episodes, phase, groups=None, clock="forward", visits="all
     ----------
     episodes : pandas.DataFrame
         One row a stay, as `phase_episodes` returns it: ``phase``, ``entry``, ``exit``, ``next_phase`` (missing: censored). Or its
-        counts, with ``stays`` in place of the customers (``phase_episodes(..., counted=True)``).
+        counts, with ``stays`` or ``customers`` in place of the ids (``phase_episodes(..., counted=True)``).
     phase : str
         Which phase.
     groups : str, optional
@@ -46,8 +47,9 @@ def fit_time_in_phase(episodes, phase, groups=None, clock="forward", visits="all
         beginning. "reset": ``exit`` is the time in phase, and a stay with ``entry`` above 0 counts only from there on
         (delayed entry).
     visits : {"all", "first"}
-        All stays in the phase, or each customer's first only. Stays of one customer resemble each other: with "all" the
-        intervals are too short where many come back.
+        All stays in the phase, or only each customer's first of those in the table. Stays of one customer resemble each other: with "all" the
+        intervals are too short where many come back. On the reset clock, where every stay begins at 0, a column ``first_visit`` says which is
+        the first.
 
     Returns
     -------
@@ -56,8 +58,8 @@ def fit_time_in_phase(episodes, phase, groups=None, clock="forward", visits="all
     Raises
     ------
     ValueError
-        If nobody was in the phase, columns or times are missing, a stay has no length, or stays that were entered
-        late are on the forward clock.
+        If nobody was in the phase, columns or times are missing or are no numbers, a stay has no length, a stay on the forward clock was
+        under way when its customer was first seen, or on the reset clock nothing says which of a customer's visits was the first.
 
     Notes
     -----
@@ -225,7 +227,7 @@ class TimeInPhase:
         Raises
         ------
         ValueError
-            If there is only one group.
+            If there is only one group, no stay was seen to end, or no time at which stays ended tells two groups apart.
 
         Notes
         -----
@@ -238,6 +240,10 @@ class TimeInPhase:
                 "a log-rank test compares groups: fit_time_in_phase(..., groups=) a column with two or more."
             )
         times = _risk(self.counts)["time"].to_numpy()
+        if not len(times):
+            raise ValueError(
+                f"no stay in {self.phase!r} was seen to end in any group: there is nothing to compare. Fix: follow the customers for longer."
+            )
         at_risk = np.stack([_at_risk(rows, times) for rows in groups])
         ended = np.stack([_ended(rows, times) for rows in groups])
         n, d = at_risk.sum(axis=0), ended.sum(axis=0)
@@ -249,6 +255,11 @@ class TimeInPhase:
         # The differences sum to zero: the last group says nothing new.
         statistic = difference[:-1] @ np.linalg.lstsq(cov[:-1, :-1], difference[:-1], rcond=None)[0]
         df = np.linalg.matrix_rank(cov[:-1, :-1])
+        if not df:
+            raise ValueError(
+                f"the groups cannot be compared: whenever stays in {self.phase!r} ended, those under way were all of one group, or all of them ended. "
+                "Fix: join groups, or follow the customers for longer."
+            )
         return pd.Series({"statistic": statistic, "df": df, "p_value": stats.chi2.sf(statistic, df)})
 
     def summary(self, level=0.95, horizon=None):
@@ -559,8 +570,9 @@ def compare_durations(episodes, phase, models=tuple(_MODELS), clock="forward", v
     loglogistic     1144.13         0.32  26.0     0.93
     lognormal       1494.23         0.34  26.0     0.95
     """
-    if isinstance(models, str):
-        models = (models,)
+    models = (models,) if isinstance(models, str) else tuple(models)
+    if not models:
+        raise ValueError(f"models= names at least one of {', '.join(map(repr, _MODELS))}; got none.")
     for model in models:
         one_of("models", model, _MODELS)
     one_of("visits", visits, ("all", "first"))
@@ -637,48 +649,99 @@ def _duration_counts(episodes, phase, by, clock, visits):
     made = episodes.attrs.get("clock", clock)
     if made != clock:
         raise ValueError(f"these episodes run on the clock {made!r}: say clock={made!r}.")
-    stays = episodes[episodes["phase"] == phase]
-    if stays.empty:
+    here = (episodes["phase"] == phase).to_numpy(dtype=bool, na_value=False)
+    if not here.any():
         there = ", ".join(repr(str(name)) for name in episodes["phase"].dropna().unique()[:8])
         raise ValueError(f"nobody was in the phase {phase!r}; there are: {there}.")
-    if visits == "first" and "customer_id" in stays:
-        stays = stays.drop_duplicates("customer_id")
-    elif visits == "first":
-        stays = stays[stays["first_visit"]]
-        if stays.empty:
-            raise ValueError(f"these counts hold no first visit to {phase!r}.")
-    entry, leaving = (pd.to_numeric(stays[name]).to_numpy(float) for name in ("entry", "exit"))
-    _refuse(
-        stays,
-        ~(np.isfinite(entry) & np.isfinite(leaving)),
-        "have no finite entry or exit",
-        "fill them in, or leave these stays out",
-    )
-    _refuse(
-        stays, leaving <= entry, "end when they begin, or before", "a stay has a length: leave out or correct these"
-    )
+    customers = "customer_id" in episodes
+    weight = None if customers else next((name for name in WEIGHTS if name in episodes), None)
+    beside = ["customer_id", "phase", "entry", "exit"]
+
+    def refuse(name, bad, fix):
+        refuse_rows(episodes, name, here & bad, fix, beside=beside)
+
+    times = {name: pd.to_numeric(episodes[name], errors="coerce").to_numpy(float) for name in ("entry", "exit")}
+    for name, values in times.items():
+        refuse(name, ~np.isfinite(values), "give the time as a number, or leave these stays out")
+    entry, leaving = times["entry"], times["exit"]
+    refuse("exit", leaving <= entry, "a stay has a length: correct these times, or leave stays without length out")
+    names = list(episodes["next_phase"].dropna().unique())
+    blank = episodes["next_phase"].isin([names[number] for number in blank_codes(names)]).to_numpy()
+    refuse("next_phase", blank, "write a phase; leave next_phase missing while the stay lasts")
     if by:
-        _refuse(
-            stays, stays[by].isna().to_numpy(), f"have no {by!r}", "give them a level of their own, such as 'unknown'"
+        refuse(by, episodes[by].isna().to_numpy(), "give these stays a level of their own, such as 'unknown'")
+    if weight:
+        number = pd.to_numeric(episodes[weight], errors="coerce").to_numpy(float)
+        refuse(
+            weight,
+            ~(np.isfinite(number) & (number > 0)),
+            "a count is a number above 0; leave out rows that stand for nobody",
         )
+    since = np.zeros(len(episodes))
     if clock == "forward":
-        # Differences of times from the first purchase: rounded, so that equal numbers of days are equal.
-        entry, leaving = np.zeros(len(stays)), np.round(leaving - entry, 9)
+        since, late = _since_opened(episodes, entry, leaving)
+        refuse("entry", late, LATE)
+    if visits == "first":
+        here &= _first_visits(episodes, here, since, clock)
+        if not here.any():
+            raise ValueError(f"these counts hold no first visit to {phase!r}.")
+    stays = episodes[here]
+    # Differences of times from the first purchase: rounded, so that equal numbers of days are equal.
+    entry, leaving = (
+        values[here] if clock == "reset" else np.round((values - since)[here], 9) for values in (entry, leaving)
+    )
     keys = {by: stays[by].array} if by else {}  # a categorical keeps its order
     table = pd.DataFrame({**keys, "entry": entry, "exit": leaving, "left": stays["next_phase"].notna().to_numpy()})
     # Equal stays that were counted where the log lies, or one row each.
-    table["stays"] = stays["stays"].to_numpy() if "customer_id" not in stays and "stays" in stays else 1
+    table["stays"] = pd.to_numeric(stays[weight]).to_numpy() if weight else 1
     counts = table.groupby([*keys, "entry", "exit", "left"], observed=True)["stays"].sum().reset_index()
-    if "customer_id" in stays:
+    if customers:
         return counts, int(stays["customer_id"].nunique())
     return counts, int(counts["stays"].sum()) if visits == "first" else None
 
 
-def _refuse(stays, wrong, what, fix):
-    if wrong.any():
-        who = "customer_id" if "customer_id" in stays else "phase"
-        shown = "; ".join(map(str, stays.loc[wrong, who].head(3)))
-        raise ValueError(f"{wrong.sum():,} of {len(stays):,} stays {what} (for example of {shown}). Fix: {fix}.")
+def _since_opened(episodes, entry, leaving):
+    """On the forward clock: since when each stay lasts, and whether it was under way when its customer was first seen."""
+    nobody = np.zeros(len(episodes), bool)
+    if "customer_id" not in episodes:  # counts, which say it by the phase before, or not at all
+        late = (entry > 0) & episodes["came_from"].isna().to_numpy() if "came_from" in episodes else nobody
+        return entry, late
+    known = np.flatnonzero(np.isfinite(entry) & np.isfinite(leaving))
+    customer = episodes["customer_id"].iloc[known]
+    customer = pd.factorize(customer)[0] if customer.hasnans else customer.to_numpy()
+    phases = [episodes[name].iloc[known] for name in ("phase", "next_phase")]
+    if isinstance(phases[0].dtype, pd.CategoricalDtype) and phases[0].dtype == phases[1].dtype:
+        origin, target = (column.cat.codes.to_numpy() for column in phases)
+    else:
+        origin, target = np.split(pd.factorize(pd.concat(phases).astype(object))[0], 2)
+    grid, begin, end = _positions(entry[known], leaving[known])
+    order = _order(customer, begin)
+    order = np.arange(len(known)) if order is None else order
+    opened, arrived = openings(*(values[order] for values in (customer, origin, target, begin, end)))
+    since, late = entry.copy(), nobody
+    since[known[order]] = entry[known[order][opened]]
+    late[known[order]] = ~arrived & (grid[begin[order][opened]] > 1e-9 * grid[-1])
+    return since, late & (episodes.attrs.get("entered_late") != 0)
+
+
+def _first_visits(episodes, here, since, clock):
+    """Which of the rows are of a customer's first stay in the phase."""
+    if "first_visit" in episodes:
+        return episodes["first_visit"].to_numpy(dtype=bool)
+    customer = episodes["customer_id"]
+    if clock == "forward":
+        first = pd.Series(np.where(here, since, np.inf)).groupby(customer.to_numpy(), dropna=False).transform("min")
+        return since == first.to_numpy()
+    again = customer.where(here).duplicated(keep=False).to_numpy() & here
+    refuse_rows(
+        episodes,
+        "customer_id",
+        again,
+        "times that begin anew with every phase do not say which of a customer's visits was the first: take clock='forward', or say it in a "
+        "column first_visit (in rows in order of time: ~episodes.duplicated(['customer_id', 'phase']))",
+        beside=["phase", "entry", "exit"],
+    )
+    return here
 
 
 def _refuse_beyond(fit, times, estimate):

@@ -11,6 +11,7 @@ from crmlab.lifecycle.hazards_fit import HazardsFit
 from crmlab.lifecycle.margins import PhaseValue
 from crmlab.lifecycle.multistate import MultistateFit
 from crmlab.lifecycle.paths import ObservedPart, Path
+from crmlab.lifecycle.stays import opening_phase
 from crmlab.likelihood import wald_table
 
 __all__ = ["expected_value", "what_if", "rank_transitions", "plot_gains"]
@@ -39,6 +40,7 @@ def expected_value(fit, value, horizon, profile=None, start=None, since=None, di
     profile : mapping
         For a fit with covariates: which customer.
     start : phase or mapping of phase to share, optional
+        By default the phase in which all customers start; refused where the stays do not show it, because nobody is seen at time 0.
     since : float, optional
         When the customer is there; by default the beginning of the clock.
     discount : float, default 0
@@ -326,14 +328,8 @@ class _Study:
             )
 
     def _start(self, start):
-        seen = self.sample.origin[self.sample.begin == 0]
-        here = np.unique(seen)
-        if start is None and len(here) == 1:
-            return np.eye(len(self.phases))[here[0]]
         if start is None:
-            raise ValueError(
-                f"customers start in several phases ({', '.join(str(self.phases[k]) for k in here)}): say in which one this customer does, with start=."
-            )
+            return np.eye(len(self.phases))[opening_phase(self.sample)]
         return self.fit._start(self.sample, start, None).shares
 
     def _amount(self, name, amount):
