@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 import warnings
 from dataclasses import dataclass, field
 
@@ -11,10 +12,50 @@ from scipy import linalg
 
 from crmlab import counting, tables
 
-__all__ = ["count_cases", "count_columns", "row_counts", "refuse_of_all", "Design"]
+__all__ = [
+    "count_cases",
+    "count_columns",
+    "row_counts",
+    "refuse_of_all",
+    "columns_in",
+    "bare",
+    "used_categories",
+    "categories",
+    "new_columns",
+    "Design",
+]
 
-# What computes a value from a whole column. Equal rows are counted once here, so the column would not be that of the customers.
-_OF_ALL = {"bs", "cc", "center", "cr", "cs", "lag", "poly", "scale", "standardize"}
+# What computes a value for each row from that row alone, beside NumPy's universal functions. All else may look at the whole column,
+# as a mean does: equal rows are counted once here, and new rows come without the old, so it would not be the customers' column.
+_OF_A_ROW = {
+    "C",
+    "I",
+    "Q",
+    "Treatment",
+    "Sum",
+    "Helmert",
+    "Diff",
+    "Poly",
+    "exp",
+    "exp2",
+    "exp10",
+    "log",
+    "log2",
+    "log10",
+}
+_NUMPY_OF_A_ROW = {"around", "clip", "digitize", "e", "interp", "isin", "pi", "round", "where"}
+_PLAIN = (
+    ast.Name,
+    ast.Constant,
+    ast.List,
+    ast.Tuple,
+    ast.Dict,
+    ast.keyword,
+    ast.expr_context,
+    ast.Call,
+    *(ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare),
+    *(ast.operator, ast.unaryop, ast.boolop, ast.cmpop),
+)
 
 
 def count_cases(formula, data, weights=None):
@@ -42,8 +83,8 @@ def count_cases(formula, data, weights=None):
     TypeError
         If `data` is neither.
     ValueError
-        If the formula has no answer, a column is not there, has missing or infinite values, or the weights are not counts:
-        negative, missing, fractions, or all 0.
+        If the formula has no answer, a term perhaps depends on all rows, a column is not there, is called ``customers``, has missing
+        or infinite values, or the weights are not counts: negative, missing, fractions, or all 0.
 
     Examples
     --------
@@ -88,7 +129,11 @@ def count_columns(columns, data, weights=None):
         _refuse(data, name, missing, "missing or infinite: fill them in, or leave these rows out and say so")
     if weights in columns:
         raise ValueError(f"column {weights!r} is both in the formula and weights=: it cannot be counted by itself.")
-    count = row_counts(data, weights, columns)
+    if "customers" in columns:
+        raise ValueError(
+            "column 'customers': in tables of cases that is the name of their count, so nothing else can have it. Fix: rename the column, or weights='customers' if it counts."
+        )
+    count = row_counts(data, weights)
     if weights is None:
         cases = data.groupby(columns, observed=True, sort=False).size().rename("_count").reset_index()
     else:
@@ -98,10 +143,10 @@ def count_columns(columns, data, weights=None):
     return cases, count
 
 
-def row_counts(data, weights=None, columns=()):
+def row_counts(data, weights=None):
     """How many customers each row stands for: 1, or the whole numbers of the column `weights`; refuses what is no count."""
     if weights is None:
-        if "customers" not in columns and "customers" in data and pd.api.types.is_numeric_dtype(data["customers"]):
+        if "customers" in data and pd.api.types.is_numeric_dtype(data["customers"]):
             # The likely slip with a table of counts: every case would stand for one customer.
             raise ValueError(
                 "the data have a column 'customers', as tables of counts do, and weights= is not given. Fix: weights='customers' if it counts them; else drop the column."
@@ -140,18 +185,99 @@ def _needed(formula):
 
 
 def refuse_of_all(formula, terms):
-    """Refuse terms such as ``scale(x)``, whose value for one customer depends on all the others."""
+    """Refuse terms such as ``scale(x)`` or ``x - x.mean()``, whose value for one customer depends on all the others."""
     for term in terms:
         for factor in term.factors:
             if factor.eval_method.value != "python":
                 continue
-            calls = [
-                node.func for node in ast.walk(ast.parse(str(factor.expr), mode="eval")) if isinstance(node, ast.Call)
-            ]
-            if any(isinstance(call, ast.Name) and call.id in _OF_ALL for call in calls):
+            # Names in backticks may hold anything; which name it is does not matter here.
+            tree = ast.parse(re.sub(r"`[^`]*`", "column", str(factor.expr)), mode="eval")
+            if (part := _of_all(tree.body)) is not None:
                 raise ValueError(
-                    f"formula {formula!r}: {str(factor.expr)!r} depends on all rows; make a column of it first, and name that column."
+                    f"formula {formula!r}: {str(factor.expr)!r} perhaps depends on all rows; make a column of it first, and name that column. ({part!r} is not known "
+                    "to be computed row by row, as are I, C, Q, log, exp, NumPy's functions such as np.log and np.where, and sums, products, powers and comparisons.)"
                 )
+
+
+def _of_all(tree):
+    """The first part of an expression that is not known to be computed row by row, as text; else None."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id not in _OF_A_ROW:
+            return node.func.id
+        if isinstance(node, ast.Attribute):
+            owner = node.value.id if isinstance(node.value, ast.Name) else None
+            if owner != "contr" and not (owner == "np" and _numpy_of_a_row(node.attr)):
+                return ast.unparse(node)
+        elif isinstance(node, ast.MatMult) or not isinstance(node, _PLAIN):
+            return ast.unparse(node) if isinstance(node, ast.expr) else "@"
+    return None
+
+
+def _numpy_of_a_row(name):
+    function = getattr(np, name, None)
+    return name in _NUMPY_OF_A_ROW or (isinstance(function, np.ufunc) and function.signature is None)
+
+
+def columns_in(name):
+    """The columns that a coefficient's name speaks of: x and z of ``np.log(x):C(z)[T.shop]``; of a category nothing."""
+    words = re.findall(r"(?<![\w.])[A-Za-z_]\w*\b(?!\s*\()", re.sub(r"\[.*?\]", "", name))
+    return set(words) - {"np", "contr"}
+
+
+def bare(factor):
+    """A column without what the formula wraps it in: 'service' of 'C(service)' and of "Q('service')"."""
+    inside = re.fullmatch(r"(?:C|Q)\(\s*(['\"`]?)([^,'\"`]+?)\1\s*(?:,.*)?\)", factor)
+    return inside[2] if inside else factor
+
+
+def used_categories(data, columns):
+    """The data with only such categories of the columns as occur: one without customers has no effect that could be told."""
+    kinds = [name for name in columns if isinstance(data[name].dtype, pd.CategoricalDtype)]
+    return data.assign(**{name: data[name].cat.remove_unused_categories() for name in kinds})
+
+
+def categories(spec, columns, data):
+    """The categories of each column that a formula takes by category: what is no number, and numbers in ``C()``."""
+    taken = {bare(str(factor)) for factor, (kind, _) in spec.encoder_state.items() if kind.value == "categorical"}
+    return {
+        name: list(data[name].cat.categories)
+        if isinstance(data[name].dtype, pd.CategoricalDtype)
+        else sorted(data[name].unique())
+        for name in columns
+        if name in taken or not pd.api.types.is_numeric_dtype(data[name]) or data[name].dtype == bool
+    }
+
+
+def new_columns(spec, new, levels):
+    """A formula's columns for new values; refuses categories that were not in the data, and text in place of numbers."""
+    from formulaic.errors import DataMismatchWarning
+
+    for name in spec.required_variables:
+        if name in levels:
+            if strange := set(new[name]) - set(levels[name]):
+                raise ValueError(
+                    f"column {name!r}: {', '.join(map(repr, sorted(map(str, strange))[:3]))} was not in the data; there were: "
+                    f"{', '.join(map(str, levels[name]))}."
+                )
+        elif not pd.api.types.is_numeric_dtype(new[name]):
+            raise ValueError(
+                f"column {name!r}: the new values are text or the like (row {new.index[0]}: {new[name].iloc[0]!r}), and the fit took numbers. Fix: pandas.to_numeric."
+            )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataMismatchWarning)
+        try:
+            made = spec.get_model_matrix(new, na_action="ignore", output="pandas")
+        except DataMismatchWarning as problem:
+            strange = str(problem).partition("{")[2].partition("}")[0]
+            raise ValueError(
+                f"the new values make categories that were not in the data: {strange}. Fix: leave these rows out."
+            ) from None
+    values = made.to_numpy(dtype=float)
+    if (wrong := ~np.isfinite(values).all(axis=0)).any():
+        raise ValueError(
+            f"the new values make {made.columns[wrong][0]!r} missing or infinite: look at what the formula computes."
+        )
+    return made
 
 
 def _refuse(data, name, wrong, fix):
@@ -173,7 +299,8 @@ class Design:
         Of the columns, with ``Intercept`` if the formula has one.
     matrix : numpy.ndarray
     levels : dict
-        The categories of every column that is not numeric, the first being the one that the others are compared with.
+        The categories of every column that is not numeric or stands in ``C()``, the first being the one that the others are
+        compared with. Only those that occur.
     """
 
     response: str
@@ -190,9 +317,10 @@ class Design:
 
         response, columns = _needed(formula)
         right = formulaic.Formula(formula).rhs
+        cases = used_categories(cases, columns[1:])
         if not columns[1:]:
             matrix = pd.DataFrame({"Intercept": np.ones(len(cases))})
-            spec = None
+            spec, levels = None, {}
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
@@ -201,19 +329,13 @@ class Design:
                 except Exception as error:
                     raise ValueError(f"formula {formula!r}: {str(error).splitlines()[0]}") from None
             spec = matrix.model_spec
+            levels = categories(spec, columns[1:], cases)
         if not intercept:
             if "Intercept" not in matrix:
                 raise ValueError(
                     f"formula {formula!r} leaves the constant out: the cut points are this model's constants, so write the formula without '- 1' or '0 +'."
                 )
             matrix = matrix.drop(columns="Intercept")
-        levels = {
-            name: list(cases[name].cat.categories)
-            if isinstance(cases[name].dtype, pd.CategoricalDtype)
-            else sorted(cases[name].unique())
-            for name in columns[1:]
-            if not pd.api.types.is_numeric_dtype(cases[name]) or cases[name].dtype == bool
-        }
         values = matrix.to_numpy(dtype=float)
         if not np.isfinite(values).all():
             bad = matrix.columns[~np.isfinite(values).all(axis=0)][0]
@@ -228,7 +350,7 @@ class Design:
         Raises
         ------
         ValueError
-            If a column is not there, or has a category that the fit has not seen.
+            If a column is not there, has a category that the fit has not seen, or text where the fit took numbers.
         """
         if not isinstance(new, pd.DataFrame):
             raise TypeError(f"new values come as a DataFrame with the formula's columns; got {type(new).__name__}.")
@@ -239,15 +361,9 @@ class Design:
                 )
             if new[name].isna().any():
                 raise ValueError(f"column {name!r}: {int(new[name].isna().sum()):,} of the new values are missing.")
-            if name in self.levels and (strange := set(new[name]) - set(self.levels[name])):
-                known = ", ".join(map(str, self.levels[name]))
-                raise ValueError(
-                    f"column {name!r}: {sorted(map(str, strange))[0]!r} was not in the data; there were: {known}."
-                )
         if self._spec is None:
             return np.ones((len(new), 1))[:, : len(self.names)]
-        made = self._spec.get_model_matrix(new)
-        return made[self.names].to_numpy(dtype=float).reshape(len(new), len(self.names))
+        return new_columns(self._spec, new, self.levels)[self.names].to_numpy(dtype=float)
 
     def require_full_rank(self, count, constant=False):
         """Refuse columns that are combinations of others, by name; `constant` says that the model has a constant apart."""

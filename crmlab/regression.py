@@ -6,6 +6,7 @@ the effect of one column depends on another, from any fit with an interaction).
 Models of single concepts (`crmlab.satisfaction`) build on these; nothing here knows what the columns mean.
 """
 
+import re
 import warnings
 from dataclasses import dataclass, field
 
@@ -15,7 +16,7 @@ from scipy import stats
 
 from crmlab import style
 from crmlab.arguments import one_of
-from crmlab.design import Design, count_cases
+from crmlab.design import Design, columns_in, count_cases
 
 __all__ = [
     "fit_linear",
@@ -57,7 +58,8 @@ def fit_linear(formula, data, weights=None, errors="robust"):
     ------
     ValueError
         If the formula or the data cannot be used (see `crmlab.design.count_cases`), the answer is not numeric, a column is a combination
-        of others, or there are no more customers than parameters.
+        of others, there are no more customers than parameters, or one customer alone decides a coefficient (a category with nobody
+        else), where robust errors do not exist.
 
     Notes
     -----
@@ -103,9 +105,8 @@ def fit_linear(formula, data, weights=None, errors="robust"):
         cov = bread * rest / (nobs - parameters)
     else:
         leverage = (q / root[:, None]) ** 2 @ np.ones(parameters)
-        # A customer alone with its column is met exactly: residual 0, and nothing to say about the scatter.
-        scaled = np.divide(residual, 1 - leverage, out=np.zeros_like(residual), where=leverage < 1 - 1e-10)
-        meat = (x * (count * scaled**2)[:, None]).T @ x
+        _refuse_alone(leverage, bread, design, cases)
+        meat = (x * (count * (residual / (1 - leverage)) ** 2)[:, None]).T @ x
         cov = bread @ meat @ bread
     total = float(count @ (y - np.average(y, weights=count)) ** 2)
     names = design.names
@@ -118,7 +119,24 @@ def fit_linear(formula, data, weights=None, errors="robust"):
         sigma=float(np.sqrt(rest / (nobs - parameters))),
         errors=errors,
         design=design,
-        cases=cases.assign(customers=count) if "customers" not in cases else cases,
+        cases=cases.assign(customers=count),
+    )
+
+
+def _refuse_alone(leverage, bread, design, cases):
+    """Refuse robust errors where one customer alone decides a coefficient: the fit meets that one exactly, and the scatter is unknown."""
+    alone = np.flatnonzero(leverage > 1 - 1e-10)
+    if not len(alone):
+        return
+    moved = np.abs(bread @ design.matrix[alone[0]]) / np.sqrt(np.diag(bread))
+    names = [name for name, share in zip(design.names, moved) if share > 1e-6 * moved.max()]
+    who = ", ".join(
+        f"{name}={value!r}" for name, value in cases[list(design._columns)].iloc[alone[0]].to_dict().items()
+    )
+    others = f", and {len(alone) - 1} more like this" if len(alone) > 1 else ""
+    raise ValueError(
+        f"{', '.join(map(repr, names))}: one customer alone decides what is estimated here ({who}{others}), and is met exactly, so the robust errors (HC3) do not exist. "
+        "Fix: join the category with another, leave the customer out and say so, or fit_linear(..., errors='classical')."
     )
 
 
@@ -243,8 +261,8 @@ def simple_slopes(fit, focal, moderator, at=None, level=0.95):
     Raises
     ------
     ValueError
-        If the fit has no such interaction, or the focal column interacts with a third one too, on which its effect would
-        depend as well.
+        If the fit has no such interaction, or the focal column interacts with a third one too or stands in a power or another
+        function, on which its effect would depend as well.
 
     Warns
     -----
@@ -361,7 +379,7 @@ def johnson_neyman(fit, focal, moderator, level=0.95, limits=None, simultaneous=
         effect = "not distinguished from zero" if abs(slope) <= q * error else "positive" if slope > 0 else "negative"
         share = np.nan
         if column is not None:
-            count = cases["customers"] if "customers" in cases else np.ones(len(cases))
+            count = cases["customers"]
             here = (column >= start) & ((column < end) if end < high else (column <= end))
             share = float(np.sum(count * here) / np.sum(count))
         rows.append({"from": start, "to": end, "effect": effect, "customers": share})
@@ -511,6 +529,13 @@ def _interaction(fit, focal, moderator):
             f"{focal!r} interacts with further columns ({', '.join(foreign)}), so its effect is no function of {moderator!r} alone. "
             "Leave those products out, or hold that column fixed by centring it at the value of interest and dropping its product."
         )
+    own, itself = columns_in(focal), re.sub(r"\[.*?\]", "", focal)
+    pieces = {name: re.sub(r"\[.*?\]", "", name).split(":") for name in names}
+    if also := [name for name in names if any(part != itself and own & columns_in(part) for part in pieces[name])]:
+        raise ValueError(
+            f"{focal!r} stands in a power or another function too ({', '.join(also)}), so its effect is no function of {moderator!r} alone: it differs from one value of "
+            f"{focal!r} to the next. Fix: leave that term out, or take the effect from predict at two values."
+        )
     df = float(getattr(fit, "df_resid", np.inf) or np.inf)
     use_t = getattr(fit, "use_t", True)  # statsmodels says so
     values, i = np.asarray(params, dtype=float), names.index(focal)
@@ -537,9 +562,9 @@ def _interaction(fit, focal, moderator):
 def _moderator_values(fit, moderator, parts):
     if parts.levels is not None and parts.levels[0] is not None:
         return parts.levels
-    if parts.levels is None and (known := getattr(getattr(fit, "design", None), "levels", {}).get(moderator)):
-        return known  # true and false, which a formula takes as 1 and 0
     cases = getattr(fit, "cases", None)
+    if parts.levels is None and cases is not None and moderator in cases and cases[moderator].dtype == bool:
+        return fit.design.levels[moderator]  # true and false, which a formula takes as 1 and 0
     if parts.levels is not None or cases is None or moderator not in cases:
         raise ValueError(
             f"at= says at which values of {moderator!r} to take the slope: this fit does not hold its data."

@@ -513,6 +513,7 @@ def test_what_cannot_be_fitted_is_refused_by_name(bank, change, says):
         ("money + income", r"income is the same for all alternatives.*C\(alternative\) \* income"),
         ("1", "no attribute that differs"),
         ("scale(money) + time", "depends on all rows; make a column of it first"),
+        ("I(money - money.mean()) + time", "depends on all rows; make a column of it first"),
     ],
 )
 def test_a_formula_that_says_nothing_is_refused(bank, formula, says):
@@ -527,13 +528,14 @@ def test_a_formula_that_says_nothing_is_refused(bank, formula, says):
         ({"weights": {"branch": 0.5, "rival": 0.4, "app": 0.4}}, "sum to 1; these sum to 1.3"),
         ({"weights": "zero"}, "weights='zero': 1200 of 1200 occasions .*not above 0"),
         ({"counts": "alternative"}, "counts='alternative' is a column of numbers"),
+        ({"counts": "half"}, "counts='half': 1200 of 1200 occasions .*fractions.*weights="),
         ({"cluster": "who"}, "no column is named 'who'"),
         ({"choice_sets": "any"}, "choice_sets= is one of 'same', 'varying'; got 'any'"),
     ],
 )
 def test_bad_arguments(bank, more, says):
     with pytest.raises(ValueError, match=says):
-        fit_bank(bank.assign(zero=0), "money + time", **more)
+        fit_bank(bank.assign(zero=0, half=1.5), "money + time", **more)
 
 
 def test_other_kinds_of_table_are_refused(bank):
@@ -548,12 +550,42 @@ def test_other_kinds_of_table_are_refused(bank):
 def test_predicting_what_the_fit_has_not_seen_is_refused(bank):
     fit = fit_bank(bank, "money + C(alternative)")
     one = bank[bank["occasion"] == 1]
-    with pytest.raises(ValueError, match="column 'alternative' has tram, which the fit has not seen"):
+    with pytest.raises(
+        ValueError, match="column 'alternative': 'tram' was not in the data; there were: app, branch, rival"
+    ):
         fit.predict(one.assign(alternative=["app", "branch", "tram"]))
     with pytest.raises(ValueError, match="1 rows have an alternative that stands in its occasion already"):
         fit.predict(one.assign(alternative=["app", "branch", "branch"]))
     with pytest.raises(ValueError, match="no column is named 'money'"):
         fit.predict(one.drop(columns="money"))
+
+
+def test_new_numbers_in_a_category_or_as_text_are_refused(bank):
+    fit = fit_bank(bank, "C(money) + time")
+    one = bank[bank["occasion"] == 1]
+    with pytest.raises(ValueError, match="column 'money': '99' was not in the data"):
+        fit.predict(one.assign(money=99))
+    with pytest.raises(ValueError, match="column 'time': the new values are text"):
+        fit.predict(one.assign(time=one["time"].astype(str)))
+
+
+def test_an_alternative_that_was_filtered_out_is_no_column():
+    table = travel()
+    others = table[table["mode"] != "air"]
+    others = others[others.groupby("individual")["choice"].transform("sum") == 1]
+    fit = fit_travel("gc + ttme + C(mode)", others)
+    text = fit_travel("gc + ttme + C(mode)", others.assign(mode=others["mode"].astype(str)))
+    assert list(fit.params.index[2:]) == ["mode[bus]", "mode[car]"] and fit.loglik == pytest.approx(text.loglik)
+    assert len(fit.predict(others.head(3))) == 3
+
+
+def test_few_choosers_are_warned_of_and_have_no_joint_test():
+    few = simulate.delivered_value_choices(customers=6, seed=1)
+    with pytest.warns(RuntimeWarning, match="10 coefficients from 6 choosers"):
+        fit = fit_bank(few, cluster="customer_id")
+    with pytest.raises(ValueError, match="compares 9 coefficients at once, and 6 choosers cannot"):
+        fit.iia_check("app")
+    fit_bank(few, "money + time", cluster="customer_id")  # no warning: 6 for 2
 
 
 def test_one_occasion_with_two_alternatives_is_separated():

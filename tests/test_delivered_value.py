@@ -4,6 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -252,7 +253,7 @@ def test_offers_that_cannot_be_valued_are_refused(fit):
         ValueError, match="reference= is one of the offers 'branch', 'rival', 'app'; got 'none'. Utility has no zero"
     ):
         fit.delivered_value(OFFERS, reference="none")
-    with pytest.raises(ValueError, match="has tram, which the fit has not seen"):
+    with pytest.raises(ValueError, match="'tram' was not in the data"):
         fit.delivered_value(OFFERS.rename(index={"app": "tram"}), reference="rival")
     with pytest.raises(ValueError, match="no column is named 'time'"):
         fit.delivered_value(OFFERS.drop(columns="time"), reference="rival")
@@ -308,6 +309,50 @@ def test_what_if_over_many_occasions_with_weights(fit, bank):
     p = fit.predict(some)[some["alternative"] == "app"]
     assert table.loc["as it is", "share"] == pytest.approx(np.average(p, weights=some["w"][p.index]))
     assert table.loc["faster", "value_gained"] == pytest.approx(-fit.willingness_to_pay().loc["time", "estimate"])
+
+
+def test_who_takes_the_firm_gains_and_costs(fit):
+    """Two occasions: where the change is large hardly anybody takes the firm, and those who do not gain nothing by it."""
+    near, far = OFFERS.reset_index(), OFFERS.assign(time=[35, 15, 5], money=[9, 2, 2]).reset_index()
+    market = pd.concat([near.assign(occasion=1), far.assign(occasion=2)], ignore_index=True)
+    change = {"branch": {"time": 15, "money": 0}}
+    row = fit.what_if(market, {"new": change}).loc["new"]
+    taken = fit.predict(market)[market["alternative"] == "branch"].to_numpy()
+    share = taken / taken.sum()
+    assert share.max() > 0.6
+    rows = market[market["alternative"] == "branch"]
+    saved = rows["money"].to_numpy()
+    gains = saved + fit.willingness_to_pay().loc["time", "estimate"] * (15 - rows["time"].to_numpy())
+    assert row["value_gained"] == pytest.approx(share @ gains) and row["cost"] == pytest.approx(share @ saved)
+    assert row["value_per_cost"] == pytest.approx(row["value_gained"] / row["cost"])
+
+    def gained(beta):
+        other = dataclasses.replace(fit, params=pd.Series(beta, fit.params.index))
+        return np.array([other.what_if(market, {"new": change}).loc["new", "value_gained"]])
+
+    slope = approx_fprime(fit.params.to_numpy(), gained, centered=True).ravel()
+    error = np.sqrt(slope @ fit.cov.to_numpy() @ slope)
+    assert row["value_upper"] - row["value_lower"] == pytest.approx(2 * 1.959964 * error, rel=1e-4)
+
+
+def test_samples_without_a_maximum_are_left_out_and_few_choosers_can_be_drawn_for():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"occasion": np.repeat(np.arange(120), 3), "alternative": [*"abc"] * 120})
+    table["money"] = rng.integers(1, 6, 360).astype(float)
+    value = rng.gumbel(size=360) - 0.5 * table["money"] - 99.0 * (table["alternative"] == "c")
+    value += 199.0 * (table["alternative"] == "c") * (table["occasion"] < 3)
+    table["chosen"] = (value == value.groupby(table["occasion"]).transform("max")).astype(int)
+    fit = fit_bank(table, "money + C(alternative)", cluster=None)
+    with pytest.warns(PriceWarning, match=r"\d of 300 bootstrap samples have no maximum and are left out"):
+        drawn = fit._bootstrap(300, np.random.default_rng(0))
+    assert len(drawn) < 300 and drawn[:, -1].min() > -8
+    few = simulate.delivered_value_choices(customers=6, seed=1)
+    with pytest.warns(RuntimeWarning, match="6 choosers"):
+        few = fit_bank(few)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PriceWarning)
+        table = few.willingness_to_pay(method="krinsky_robb", draws=2000)
+    assert np.isfinite(table[["lower", "upper"]]).all(axis=None)
 
 
 def test_what_if_warns_of_levels_that_nobody_saw_and_names_what_is_wrong(fit):
@@ -553,6 +598,11 @@ def test_missing_answers_are_refused_left_out_or_used():
         (lambda t: pd.concat([t, t.iloc[:2]]), {}, "2 rows rate a firm that their customer rated already"),
         (lambda t: t.assign(time_1=t["time_1"] + 5), {}, "time_1"),
         (lambda t: t.iloc[:3], {}, "fewer than two customers rated"),
+        (
+            lambda t: t.assign(importance_time=t["importance_time"] + (np.arange(len(t)) == 0)),
+            {"importance": {name: f"importance_{name}" for name in (*VALUE, *COST)}},
+            "column 'importance_time': 1 customers state two importances",
+        ),
         (lambda t: t.drop(columns="firm"), {}, "firm"),
     ],
 )

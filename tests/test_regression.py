@@ -157,6 +157,84 @@ def test_other_bad_input():
         fit.summary(95)
 
 
+@pytest.mark.parametrize(
+    "term",
+    [
+        "I(score - np.mean(score))",
+        "I(score - score.mean())",
+        "I(score / max(score))",
+        "{score.rank()}",
+        "np.cumsum(score)",
+    ]
+    + [
+        "np.add.accumulate(score)",
+        "I(score - score[0])",
+        "score.shift(1)",
+        "scale(score)",
+        "np.clip(score, 0, score.max())",
+    ],
+)
+def test_what_depends_on_other_rows_is_refused(answers, term):
+    with pytest.raises(ValueError, match="perhaps depends on all rows; make a column of it first"):
+        regression.fit_linear(f"loyalty ~ {term}", answers)
+
+
+def test_what_is_of_one_row_is_the_same_for_new_rows(answers):
+    terms = "I(score**2) + np.log(score) + np.where(score > 3, 1, 0) + np.maximum(rivals, 2) + C(market, contr.sum) + {rivals > 1}"
+    fit = regression.fit_linear(f"loyalty ~ {terms}", answers)
+    x = fit.design.matrix @ fit.params
+    assert fit.predict(fit.cases.iloc[[7]])["estimate"].item() == pytest.approx(x[7])
+
+
+def test_new_values_that_the_fit_has_no_coefficient_for_are_refused(answers):
+    fit = regression.fit_linear("loyalty ~ C(rivals) + score", answers)
+    assert list(fit.design.levels) == ["rivals"]
+    for new, says in (
+        ({"rivals": [9], "score": [3]}, "column 'rivals': '9' was not in the data; there were: 0, 1, 2, 3, 4, 5"),
+        ({"rivals": [2], "score": ["3"]}, "column 'score': the new values are text.*row 0: '3'.*to_numeric"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            fit.predict(pd.DataFrame(new))
+    tens = regression.fit_linear("loyalty ~ C(np.floor(score / 4)) + np.log(score)", answers)
+    tens.predict(pd.DataFrame({"score": [2.5]}))
+    with pytest.raises(ValueError, match="make categories that were not in the data: .*25"):
+        tens.predict(pd.DataFrame({"score": [100]}))
+    with pytest.raises(ValueError, match=r"make 'np.log\(score\)' missing or infinite"), np.errstate(divide="ignore"):
+        tens.predict(pd.DataFrame({"score": [0]}))
+
+
+def test_a_category_that_was_filtered_out_is_no_column(answers):
+    whole = answers.assign(market=answers["market"].astype("category"))
+    some = whole[whole["market"] != "airlines"]
+    fit = regression.fit_linear("loyalty ~ score + market", some)
+    text = regression.fit_linear("loyalty ~ score + market", some.assign(market=some["market"].astype(str)))
+    pd.testing.assert_frame_equal(fit.summary(), text.summary())
+    pd.testing.assert_series_equal(fit.predict(some.head())["estimate"], text.predict(some.head())["estimate"])
+    with pytest.raises(ValueError, match="'airlines' was not in the data; there were: cars, telephone"):
+        fit.predict(whole[whole["market"] == "airlines"].head(1))
+
+
+def test_one_customer_alone_has_no_robust_error(rng):
+    data = pd.DataFrame({"g": [*"ab" * 20, "c"], "y": rng.normal(size=41)})
+    with pytest.raises(ValueError, match=r"'g\[T.c\]': one customer alone .*\(g='c'\).*errors='classical'"):
+        regression.fit_linear("y ~ g", data)
+    classical = regression.fit_linear("y ~ g", data, errors="classical")
+    assert (classical.summary()["std_error"] > 0.1).all()
+    regression.fit_linear("y ~ g", pd.concat([data, data.tail(1)]))  # two of them are met, too, but may scatter
+    with pytest.raises(ValueError, match="'Intercept', 'g"):
+        regression.fit_linear("y ~ g", data.replace("c", "A"))
+
+
+def test_the_name_of_the_count_is_no_column_of_a_formula(answers):
+    shops = answers.assign(customers=answers["rivals"] * 100)
+    for call in (regression.fit_linear, satisfaction.fit_ordered):
+        with pytest.raises(ValueError, match="'customers': .* name of their count.*rename"):
+            call(
+                "market ~ score + customers" if call is satisfaction.fit_ordered else "loyalty ~ score + customers",
+                shops,
+            )
+
+
 def test_the_figure_holds_the_coefficients(answers):
     fit = regression.fit_linear("loyalty ~ score + rivals", answers)
     ax = fit.plot()
@@ -282,6 +360,14 @@ def test_what_is_no_interaction_is_refused(answers):
     three = regression.fit_linear("loyalty ~ score * rivals + score:market", answers)
     with pytest.raises(ValueError, match="interacts with further columns"):
         regression.johnson_neyman(three, "score", "rivals")
+    for term in ("I(score**2)", "np.exp(score / 10)", "I(score * rivals**2)"):
+        curved = regression.fit_linear(f"loyalty ~ score * rivals + {term}", answers)
+        for call in (regression.simple_slopes, regression.johnson_neyman):
+            with pytest.raises(ValueError, match=r"'score' stands in a power or another function too \("):
+                call(curved, "score", "rivals")
+    # A function of the moderator is no function of the focal column; nor is a category that is called like it.
+    bent = regression.fit_linear("loyalty ~ score * rivals + I(rivals**2) + market", answers.replace("cars", "score"))
+    regression.simple_slopes(bent, "score", "rivals", at=[1])
     by_market = regression.fit_linear("loyalty ~ score * market", answers)
     with pytest.raises(ValueError, match="is a category.*simple_slopes"):
         regression.johnson_neyman(by_market, "score", "market")

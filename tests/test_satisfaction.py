@@ -609,6 +609,13 @@ def test_penalty_and_reward_are_those_of_statsmodels(rng):
         satisfaction.fit_penalty_reward(data[gap <= 0], "before", "after", "y")
 
 
+def test_one_customer_above_expectation_has_no_error(rng):
+    gap = np.r_[-rng.integers(0, 5, 60), 2]
+    data = pd.DataFrame({"expected": 5, "got": 5 + gap, "y": 5 + 0.5 * gap + rng.normal(size=61)})
+    with pytest.raises(ValueError, match="'reward': one customer alone decides"):
+        satisfaction.fit_penalty_reward(data, "expected", "got", "y")
+
+
 def test_penalty_and_reward_of_the_panel_are_recovered():
     truth, covered = simulate.SATISFACTION_PANEL, []
     for seed in range(200):
@@ -690,6 +697,8 @@ def test_reliability_says_what_it_cannot_do():
             satisfaction.reliability(data, items)
     with pytest.raises(ValueError, match="three customers"):
         satisfaction.reliability(data[:2], ["a", "b"])
+    with pytest.raises(ValueError, match="names a column twice"):
+        satisfaction.reliability(data, ["a", "a", "b"])
 
 
 def measured(rng, n, rho=0.7, beta=2.0):
@@ -771,6 +780,17 @@ def test_corrections_that_cannot_be_are_refused(rng):
             satisfaction.fit_corrected(**{"formula": "y ~ w", "data": data, "focal": "w"} | arguments)
     with pytest.raises(TypeError, match="got DataFrame.*item"):
         satisfaction.fit_corrected("y ~ w", data, "w", reliability=data)
+
+
+def test_units_do_not_decide_what_can_be_corrected_or_fitted(rng, ratings):
+    data = measured(rng, 400)
+    plain = satisfaction.fit_corrected("y ~ w + z", data, "w", 0.7).summary()
+    pesos = satisfaction.fit_corrected("y ~ w + z", data.assign(z=data["z"] * 5e6), "w", 0.7).summary()
+    np.testing.assert_allclose(pesos.loc["w"], plain.loc["w"], rtol=1e-8)
+    np.testing.assert_allclose(pesos.loc["z"] * 5e6, plain.loc["z"], rtol=1e-8)
+    one = satisfaction.fit_curve(ratings, "cubic").params
+    many = satisfaction.fit_curve(ratings.assign(satisfaction=ratings["satisfaction"] * 1000), "cubic").params
+    np.testing.assert_allclose(many * 1000.0 ** np.arange(4), one, rtol=1e-8)
 
 
 def test_what_is_handed_in_by_mistake_is_named(rng):
@@ -944,6 +964,7 @@ def test_what_the_trap_costs():
         ({"margin": -1}, "margin="),
         ({"margin": 5, "unavoidable": 1}, "unavoidable="),
         ({"margin": 5, "customers": np.nan}, "customers="),
+        ({"margin": 5, "level": 95}, "level="),
     ):
         with pytest.raises(ValueError, match=says):
             found.cost(**arguments)
@@ -1097,6 +1118,33 @@ def test_remedies_carry_their_assumptions_and_refuse_what_they_cannot_do():
             satisfaction.remedies(
                 **{"fit": fit, "changes": {"service": 1}, "satisfied": "satisfaction >= 4"} | arguments
             )
+
+
+def test_remedies_cut_no_rating_to_a_scale_that_is_not_its_own():
+    panel = simulate.satisfaction_panel(500, seed=8)
+    panel = panel.assign(service=25 * (panel["service"] - 1), promo=np.arange(500) % 2)
+    fit = satisfaction.fit_ordered("repurchased ~ satisfaction + ease + service + promo", panel)
+
+    def effect(changes, limits=(1, 5)):
+        return satisfaction.remedies(fit, changes, "satisfaction >= 4", limits=limits).summary()
+
+    for changes, says in (
+        (
+            {"service": 10},
+            r"'service': 500 of 500 customers have values outside limits=\(1, 5\) \(from 0 to 100\).*limits=",
+        ),
+        ({"both": {"ease": 1, "promo": -1}}, "'promo': 250 of 500 customers"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            effect(changes)
+    scales = {"service": (0, 100), "promo": (0, 1)}
+    found = effect({"service": 10, "promo": -1}, scales)["estimate"]
+    assert np.sign(found["service"]) == np.sign(fit.params["service"]) and abs(found["service"]) < 0.1
+    assert np.sign(found["promo"]) == -np.sign(fit.params["promo"])
+    with pytest.raises(ValueError, match="no scale for the column 'ease'"):
+        effect({"ease": 1}, scales)
+    with pytest.raises(ValueError, match="lower and the higher end"):
+        effect({"ease": 1}, (5, 1))
 
 
 # --- the generators ------------------------------------------------------------------------------------------------------

@@ -70,6 +70,11 @@ def fit_conditional_logit(
         attribute does not differ within any occasion, attributes cannot be told apart, or a combination of attributes predicts
         choices perfectly (separation: no estimate exists). Occasions and columns are named.
 
+    Warns
+    -----
+    RuntimeWarning
+        If robust errors come from no more choosers than coefficients, or the maximum was not reached.
+
     Notes
     -----
     Model-based errors come from the inverse information. Robust ones are the sandwich over choosers (or occasions), times G / (G - 1)
@@ -114,6 +119,13 @@ def fit_as(kind, data, occasion, alternative, chosen, formula, weights, cluster,
     bread = np.linalg.inv(information)
     robust = weights is not None or cluster is not None
     cov = core.sandwich(params, bread) if robust else bread
+    if robust and len(core.copies) <= len(params):
+        warnings.warn(
+            f"robust errors of {len(params)} coefficients from {_units(core, cluster)}: their covariance has no full rank, and the errors are often far too small. "
+            "Have more choosers, or a shorter formula.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     if not converged:
         warnings.warn(
             "the maximum was not reached: look at the attributes' sizes, and do not use the errors.",
@@ -137,6 +149,11 @@ def fit_as(kind, data, occasion, alternative, chosen, formula, weights, cluster,
         _design=design,
         **more,
     )
+
+
+def _units(core, cluster):
+    """How many histories the robust errors are from, in words."""
+    return f"{len(core.copies)} {'distinct occasions' if cluster is None else 'choosers'}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -312,7 +329,7 @@ class ConditionalLogit(LikelihoodResult):
         Raises
         ------
         ValueError
-            If there is no such alternative, or fewer than two others.
+            If there is no such alternative, or fewer than two others; if there are no more choosers than coefficients to compare.
 
         Notes
         -----
@@ -328,6 +345,11 @@ class ConditionalLogit(LikelihoodResult):
         if drop not in core.labels:
             raise ValueError(f"drop= is one of the alternatives {', '.join(map(repr, core.labels))}; got {drop!r}.")
         rest, combination = core.without(drop)
+        if len(core.copies) <= len(rest.names):
+            raise ValueError(
+                f"the test compares {len(rest.names)} coefficients at once, and {_units(core, self.choosers)} cannot tell how they vary together: it takes more of these than "
+                "coefficients. Fit a shorter formula, or get more choosers."
+            )
         params, _ = rest.maximise()
         own = self.params.to_numpy()
         both = combination @ own

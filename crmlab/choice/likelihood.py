@@ -186,7 +186,7 @@ class Core:
         # Separation shows in utilities that run away; only then is it worth asking.
         runs = scaled.x @ params
         far = np.max(np.maximum.reduceat(runs, self.start) - np.minimum.reduceat(runs, self.start))
-        if start is None and (not converged or far > 25):
+        if not converged or far > 25:
             self._refuse_separation()
         return params / scale, converged
 

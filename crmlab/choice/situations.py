@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import sparse
 
 from crmlab.choice.likelihood import Core, shown
-from crmlab.design import refuse_of_all
+from crmlab.design import categories, new_columns, refuse_of_all, used_categories
 
 __all__ = ["Long", "Design", "frame", "present", "complete", "shown"]
 
@@ -97,7 +97,12 @@ class Long:
                 f"Occasion {self.occasions[first]} lacks {shown(lacks)}. Restore the row, or, if it was not on offer, say choice_sets='varying'",
             )
         self.chosen = np.flatnonzero(took)  # one an occasion, in their order
-        self.copies = self._constant(counts, "counts", positive=True)
+        self.copies = self._constant(counts, "counts")
+        if (broken := self.copies % 1 != 0).any():
+            raise ValueError(
+                f"counts={counts!r}: {broken.sum()} of {len(self.copies)} occasions ({shown(self.occasions[broken])}) have fractions ({shown(self.copies[broken])}). "
+                "Counts are whole numbers of equal occasions; sampling weights go under weights=."
+            )
         self.weight = self._sampling(weights)
         self.cluster = None
         if cluster is not None:
@@ -137,7 +142,7 @@ class Long:
         )
         return first
 
-    def _constant(self, name, argument, positive):
+    def _constant(self, name, argument):
         if name is None:
             return np.ones(len(self.start))
         column = self.data[name]
@@ -155,7 +160,7 @@ class Long:
         if weights is None:
             return np.ones(len(self.start))
         if isinstance(weights, str):
-            values = self._constant(weights, "weights", positive=True)
+            values = self._constant(weights, "weights")
         else:
             values = self._choice_based(dict(weights))
         return values / (np.sum(values * self.copies) / self.copies.sum())
@@ -262,6 +267,7 @@ class Design:
         for name in variables:
             if pd.api.types.is_numeric_dtype(data[name]) and not np.isfinite(data[name].to_numpy(dtype=float)).all():
                 raise ValueError(f"column {name!r} has infinite values: no utility can be computed from them.")
+        data = used_categories(data, variables)
         made = parsed.get_model_matrix(data, na_action="raise", output="pandas")
         spec = made.model_spec
         matrix = made.to_numpy(dtype=float)[long.order]
@@ -291,21 +297,11 @@ class Design:
         names = [made.columns[i] for i in keep]
         tidy = [re.sub(r"C\((\w+)(?:, [^\]]*)?\)\[(?:T\.)?([^\]]*)\]", r"\1[\2]", name) for name in names]
         names = tidy if len(set(tidy)) == len(names) else names
-        levels = {
-            name: set(data[name].unique()) for name in variables if not pd.api.types.is_numeric_dtype(data[name])
-        } | {name: set(data[name].unique()) for name in variables if f"C({name}" in formula}
+        levels = categories(spec, variables, data)
         return cls(pd.Index(names), matrix[:, keep], tuple(absorbed), variables, spec, keep, levels)
 
     def apply(self, data):
         """The columns for other rows of the same kind."""
         present(data, self.variables)
         complete(data, self.variables)
-        for name, known in self.levels.items():
-            new = set(data[name].unique()) - known
-            if new:
-                raise ValueError(
-                    f"column {name!r} has {shown(sorted(map(str, new)))}, which the fit has not seen: it has no coefficient for it. "
-                    f"Known are: {shown(sorted(map(str, known)), 9)}."
-                )
-        made = self.spec.get_model_matrix(data, na_action="raise", output="pandas")
-        return made.to_numpy(dtype=float)[:, self.keep]
+        return new_columns(self.spec, data, self.levels).to_numpy(dtype=float)[:, self.keep]

@@ -1,6 +1,5 @@
 """Value and cost in money, from choices: part-worths over the worth of a dollar, and what a change of the offer would do."""
 
-import re
 import warnings
 from dataclasses import dataclass, field
 
@@ -11,6 +10,7 @@ from crmlab import style
 from crmlab.arguments import one_of
 from crmlab.choice.conditional import ConditionalLogit, fit_as, shares_and_slopes
 from crmlab.delivered_value import live
+from crmlab.design import columns_in
 from crmlab.likelihood import normal_quantile
 
 __all__ = ["fit_choice", "ChoiceFit", "PriceWarning"]
@@ -311,8 +311,10 @@ class ChoiceFit(ConditionalLogit):
         -------
         pandas.DataFrame
             Indexed by ``change``, first "as it is": ``share``, ``share_change`` with ``share_lower`` and ``share_upper``; ``surplus_change``,
-            what the average customer in the market gains; ``value_gained``, what a customer who takes the firm gains, with ``value_lower``
-            and ``value_upper``; ``cost``; ``value_per_cost``, delivered value gained for one unit of the firm's cost.
+            what the average customer in the market gains; ``value_gained``, what the average customer who takes the firm as it is gains,
+            with ``value_lower`` and ``value_upper``; ``cost``, of the same customers; ``value_per_cost``, delivered value gained for one
+            unit of the firm's cost. On several occasions both means weigh an occasion by the probability that the firm is taken there:
+            only who takes it gains by the change and costs the firm its price.
 
         Raises
         ------
@@ -364,14 +366,15 @@ class ChoiceFit(ConditionalLogit):
             half = z * np.sqrt(slope @ cov @ slope)
             row |= {"share_lower": row["share_change"] - half, "share_upper": row["share_change"] + half}
             row["surplus_change"] = (then["logsum"] - now["logsum"]) / lam
-            step = then["offer"] - now["offer"]
-            row["value_gained"] = gained = step @ beta / lam
-            slope = (step - gained * money) / lam
+            step = then["offers"] - now["offers"]
+            gains = step @ beta / lam
+            row["value_gained"] = gained = float(now["takers"] @ gains)
+            slope = (now["takers"] @ step - gained * money) / lam + (gains - gained) @ now["takers_slope"]
             half = z * np.sqrt(slope @ cov @ slope)
             row |= {"value_lower": gained - half, "value_upper": gained + half}
             cost = costs.get(name)
             if cost is None and firm in change and price in change[firm]:
-                cost = float(np.average(offers[price][own] - changed[price][own], weights=now["weights"]))
+                cost = float(now["weights"] @ (offers[price][own] - changed[price][own]).to_numpy(dtype=float))
             if cost is not None:
                 row |= {"cost": cost, "value_per_cost": gained / cost if cost > 0 else np.nan}
             rows[name] = row
@@ -482,7 +485,7 @@ class ChoiceFit(ConditionalLogit):
                 f"which column is the price? Say price=, here or in fit_choice; columns: {', '.join(self.params.index)}."
             )
         self._known(price, "price")
-        others = [name for name in self.params.index if name != price and price in _words(name)]
+        others = [name for name in self.params.index if name != price and price in columns_in(name)]
         if others:
             raise ValueError(
                 f"the price enters also by {', '.join(others)}: a unit of money is then worth more to some than to others, and there is no one willingness to pay. "
@@ -538,7 +541,7 @@ class ChoiceFit(ConditionalLogit):
         else:
             rng = np.random.default_rng(seed)
             if method == "krinsky_robb":
-                drawn = rng.multivariate_normal(beta, cov, size=draws or 20_000, method="cholesky")
+                drawn = rng.multivariate_normal(beta, cov, size=draws or 20_000, method=_root(cov))
             else:
                 drawn = self._bootstrap(draws or 500, rng)
                 attrs["samples"] = len(drawn)
@@ -557,8 +560,8 @@ class ChoiceFit(ConditionalLogit):
         for _ in range(samples):
             try:
                 params, converged = self._core.resampled(rng).maximise(start=beta)
-            except (np.linalg.LinAlgError, FloatingPointError):
-                continue
+            except (np.linalg.LinAlgError, FloatingPointError, ValueError):
+                continue  # a ValueError says that an attribute separates the choices of this sample
             if converged:
                 found.append(params)
         if len(found) < samples:
@@ -656,7 +659,7 @@ class ChoiceFit(ConditionalLogit):
                     )
 
     def _state(self, offers, own, weights):
-        """Of a market: the firm's share, its derivatives, the mean logsum, the mean row of the firm's offer."""
+        """Of a market: the firm's share, its derivatives, the mean logsum, the firm's offers and how its customers spread over them."""
         matrix, start, order = self._offers(offers)
         beta = self.params.to_numpy()
         probability, slope = shares_and_slopes(matrix, start, beta)
@@ -667,14 +670,28 @@ class ChoiceFit(ConditionalLogit):
         weight = np.ones(len(start)) if weights is None else offers[weights].to_numpy(dtype=float)[order][start]
         row_weight = np.repeat(weight, sizes) / weight.sum()
         mine = own[order]
-        firm_weight = row_weight[mine] / row_weight[mine].sum()
+        share = float(row_weight[mine] @ probability[mine])
+        takers = row_weight[mine] * probability[mine] / share
         return {
-            "share": float(row_weight[mine] @ probability[mine]),
+            "share": share,
             "share_slope": row_weight[mine] @ slope[mine],
             "logsum": float(weight @ logsum / weight.sum()),
-            "offer": firm_weight @ matrix[mine],
-            "weights": _in_rows(firm_weight, order, mine, own),
+            "offers": matrix[mine],
+            "takers": takers,
+            "takers_slope": row_weight[mine][:, None] * slope[mine] / share,
+            "weights": _in_rows(takers, order, mine, own),
         }
+
+
+def _root(cov):
+    """How to draw with this covariance: from few choosers it has no full rank."""
+    if not np.isfinite(cov).all():
+        raise ValueError("the coefficients have no covariance to draw from: there is one chooser only.")
+    try:
+        np.linalg.cholesky(cov)
+    except np.linalg.LinAlgError:
+        return "eigh"
+    return "cholesky"
 
 
 def _in_rows(values, order, mine, own):
@@ -705,11 +722,6 @@ def _mixed_units(core, column, price):
             "another or more: are some in cents, some in dollars? All have to be in one unit."
         )
     return None
-
-
-def _words(name):
-    """The names in a column of a formula, such as price and income in ``np.log(price):income``."""
-    return re.findall(r"[A-Za-z_]\w*", name)
 
 
 def _fieller(rows, money, beta, cov, z):

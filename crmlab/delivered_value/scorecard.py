@@ -65,8 +65,8 @@ def scorecard(
     Raises
     ------
     ValueError
-        If ratings are not whole numbers of the scale or missing, a customer rates a firm twice, a component has no weight or a negative
-        one, or nobody answered some component.
+        If ratings are not whole numbers of the scale or missing, a customer rates a firm twice or states two importances of one component,
+        a component has no weight or a negative one, or nobody answered some component.
 
     Notes
     -----
@@ -120,7 +120,16 @@ def scorecard(
     if empty:
         raise ValueError(f"fewer than two customers rated {', '.join(empty[:3])}: leave the component or the firm out.")
     if stated:
-        weights = rows.groupby("customer_id")[list(stated.values())].first().astype(float)
+        by_customer = rows.groupby("customer_id")[list(stated.values())]
+        differs = by_customer.nunique() > 1
+        if differs.any(axis=None):
+            column = differs.columns[differs.any()][0]
+            who = differs.index[differs[column]]
+            raise ValueError(
+                f"column {column!r}: {len(who)} customers state two importances or more ({', '.join(map(str, who[:3]))}). Importance is the customer's, the same for all "
+                "firms: take the mean of what each said, or the last."
+            )
+        weights = by_customer.first().astype(float)
         weights.columns = list(stated)
         if (weights < 0).any(axis=None) or (weights.sum() <= 0).any():
             raise ValueError("stated importance is in points, 0 or more, and no component may have none at all.")

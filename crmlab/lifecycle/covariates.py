@@ -1,6 +1,5 @@
 """Stays with covariates on their way into a model of hazards: checked, coded, and counted by kind of customer."""
 
-import re
 import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from crmlab.design import Design, refuse_of_all
+from crmlab.design import Design, bare, refuse_of_all
 from crmlab.lifecycle.stays import Intake, Stays, distinct_histories
 
 __all__ = ["Rows", "take_rows", "term_factors"]
@@ -180,12 +179,6 @@ def _cast(values, like):
 def term_factors(name):
     """The columns that a term is made of: 'channel[T.shop]:C(service)[T.2]' of channel and service."""
     return {bare(piece.partition("[")[0]) for piece in name.split(":")}
-
-
-def bare(factor):
-    """A column without what the formula wraps it in: 'service' of 'C(service)' and of "Q('service')"."""
-    inside = re.fullmatch(r"(?:C|Q)\(\s*(['\"]?)([^,'\"]+?)\1\s*(?:,.*)?\)", factor)
-    return inside[2] if inside else factor
 
 
 def refuse_flat(matrix, names, pattern, count, move):

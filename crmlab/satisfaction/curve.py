@@ -75,7 +75,7 @@ def fit_curve(
     ------
     ValueError
         If a column cannot be used, is not numeric, has fewer different values than the shape has parameters, or holds
-        ratings of 0 or less for the logarithm.
+        ratings of 0 or less for the logarithm; if one customer alone decides a parameter, which then has no robust error.
 
     Notes
     -----
@@ -181,7 +181,7 @@ def fit_penalty_reward(data, expectation, performance, outcome="satisfaction", w
     Raises
     ------
     ValueError
-        If nobody was disappointed, or nobody was surprised: then there is only one slope.
+        If nobody was disappointed, or nobody was surprised: then there is only one slope; or if only one customer was.
 
     References
     ----------
@@ -595,7 +595,10 @@ def _fit(points, shape, satisfaction, loyalty, tau=None, knots=None, test=None):
             f"shape {shape!r} has {len(basis.names)} parameters, and column {points.index.name!r} only {len(x)} different values. Take a simpler shape."
         )
     root = np.sqrt(n)
-    params, _, rank, _ = np.linalg.lstsq(columns * root[:, None], mean * root, rcond=1e-12)
+    weighted = columns * root[:, None]
+    size = np.sqrt((weighted**2).sum(axis=0))  # satisfaction may be in any unit
+    params, _, rank, _ = np.linalg.lstsq(weighted / np.where(size > 0, size, 1), mean * root, rcond=1e-12)
+    params = params / np.where(size > 0, size, 1)
     if rank < columns.shape[1]:
         raise ValueError(f"shape {shape!r} cannot be told from a simpler one on these values. Take a simpler shape.")
     if shape == "threshold":
@@ -605,7 +608,7 @@ def _fit(points, shape, satisfaction, loyalty, tau=None, knots=None, test=None):
         raise ValueError(f"shape {shape!r} has {len(params)} parameters; {nobs:g} customers are not enough.")
     squares = within + n * (mean - basis.value(x, params)) ** 2  # of the residuals of all customers there
     gradient = basis.gradient(x, params)
-    cov = _robust(gradient, n, squares)
+    cov = _robust(gradient, n, squares, basis.names)
     total = within.sum() + n @ (mean - np.average(mean, weights=n)) ** 2
     names = list(basis.names)
     return CurveFit(
@@ -624,7 +627,7 @@ def _fit(points, shape, satisfaction, loyalty, tau=None, knots=None, test=None):
     )
 
 
-def _robust(gradient, n, squares):
+def _robust(gradient, n, squares, names):
     """HC3 on counts: the leverage depends on satisfaction only, so the squared residuals there add up first."""
     scale = np.sqrt(np.sum(n[:, None] * gradient**2, axis=0))
     scale[scale == 0] = 1
@@ -633,10 +636,15 @@ def _robust(gradient, n, squares):
     if np.linalg.cond(information) > 1e14:
         # Two lines with one slope, or a single value beyond the place: it has no error, and the others take it as known.
         cov = np.full((g.shape[1],) * 2, np.nan)
-        cov[:-1, :-1] = _robust(gradient[:, :-1], n, squares)
+        cov[:-1, :-1] = _robust(gradient[:, :-1], n, squares, names[:-1])
         return cov
     bread = np.linalg.inv(information)
     leverage = np.einsum("ij,jk,ik->i", g, bread, g)
-    free = np.maximum(1 - leverage, 1e-8)
-    meat = (g * (squares / free**2)[:, None]).T @ g
+    if (alone := np.flatnonzero(leverage > 1 - 1e-10)).size:
+        moved = np.abs(bread @ g[alone[0]])
+        told = ", ".join(repr(name) for name, share in zip(names, moved) if share > 1e-6 * moved.max())
+        raise ValueError(
+            f"{told}: one customer alone decides what is estimated here, and is met exactly, so there is no robust error. Take a simpler shape, or leave the customer out and say so."
+        )
+    meat = (g * (squares / (1 - leverage) ** 2)[:, None]).T @ g
     return bread @ meat @ bread / np.outer(scale, scale)

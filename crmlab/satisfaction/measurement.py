@@ -1,7 +1,6 @@
 """Satisfaction is measured with error: how far that flattens its slope, and two ways to undo it."""
 
 import numbers
-import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +9,7 @@ from scipy import optimize, stats
 
 from crmlab import style
 from crmlab.arguments import one_of
-from crmlab.design import count_columns
+from crmlab.design import columns_in, count_columns
 from crmlab.regression import LinearFit, fit_linear, t_quantile
 from crmlab.satisfaction.threshold import require_number
 
@@ -48,7 +47,7 @@ def reliability(data, items, of="mean", weights=None, level=0.95):
     Raises
     ------
     ValueError
-        With fewer than two items or three customers, or if all answers are equal.
+        With fewer than two items or three customers, an item named twice, or if all answers are equal.
 
     References
     ----------
@@ -68,7 +67,9 @@ def reliability(data, items, of="mean", weights=None, level=0.95):
     one_of("of", of, ("mean", "single"))
     t_quantile(level, np.inf)
     items = list(items) if not isinstance(items, str) else [items]
-    k = len(set(items))
+    k = len(items)
+    if len(set(items)) < k:
+        raise ValueError(f"items= names a column twice: an answer agrees with itself; got {items!r}.")
     if k < 2:
         raise ValueError(
             f"items= are two columns or more: how far one answer repeats cannot be seen from itself; got {items!r}."
@@ -165,9 +166,7 @@ def fit_corrected(formula, data, focal, reliability, reliability_error=0.0, weig
         raise ValueError(
             f"{focal!r} stands in a product too ({product[0]}), whose error is not classical. Fix: leave the product out, or take simex."
         )
-    # Categories, in brackets, may hold any word.
-    words = {name: re.findall(r"[A-Za-z_]\w*", re.sub(r"\[.*?\]", "", name)) for name in design.names if name != focal}
-    if other := [name for name in words if focal in words[name]]:
+    if other := [name for name in design.names if name != focal and focal in columns_in(name)]:
         raise ValueError(
             f"{focal!r} stands in a power too, or another function ({other[0]}), whose error is not classical. Fix: leave it out, or take simex."
         )
@@ -177,14 +176,20 @@ def fit_corrected(formula, data, focal, reliability, reliability_error=0.0, weig
     w = x[:, place]
     away = (w - count @ w / n) ** 2
     error_variance = (1 - reliability) * (count @ away) / n
-    moments = (x * count[:, None]).T @ x / n
-    moments[place, place] -= error_variance
-    # What is left of the column's variance once the others are known must be above 0.
-    if np.linalg.eigvalsh(moments).min() <= 1e-12 * np.trace(moments) or 1 / np.linalg.inv(moments)[place, place] <= 0:
+    # What is left of the column's variance once the others are known must be more than the error's.
+    root, others = np.sqrt(count), np.delete(x, place, axis=1)
+    own = w * root
+    if others.shape[1]:
+        others = others * root[:, None] / np.sqrt(count @ others**2)
+        own = own - others @ np.linalg.lstsq(others, own, rcond=None)[0]
+    if own @ own / n <= error_variance * (1 + 1e-9):
         raise ValueError(
             f"a reliability of {reliability:g} leaves {focal!r} no variance of its own beside the other columns. It cannot be that low, or the errors are not independent of them."
         )
-    inverse = np.linalg.inv(moments)
+    moments = (x * count[:, None]).T @ x / n
+    size = np.sqrt(np.diag(moments))  # columns may be in any units
+    moments[place, place] -= error_variance
+    inverse = np.linalg.inv(moments / np.outer(size, size)) / np.outer(size, size)
     params = inverse @ ((x * count[:, None]).T @ y / n)
     score = x * (y - x @ params)[:, None]
     score[:, place] += (1 - reliability) * away * params[place]

@@ -203,6 +203,7 @@ class Trap:
         ValueError
             If an argument is out of its range, or `unavoidable` is more than the trap.
         """
+        z = normal_quantile(level)
         given = {"margin": margin, "customers": self.nobs if customers is None else customers}
         for name, value in (given | {"unavoidable": unavoidable}).items():
             if not isinstance(value, numbers.Real):
@@ -225,7 +226,7 @@ class Trap:
         if unavoidable == 0:
             limits = proportion_confint(leave, n, alpha=1 - level, method="wilson")
         else:
-            half = normal_quantile(level) * np.sqrt(variance / n)
+            half = z * np.sqrt(variance / n)
             limits = mean - half, mean + half
         row = {
             "estimate": scale * mean,
@@ -292,8 +293,8 @@ def remedies(fit, changes, satisfied, by=None, limits=(1, 5), at_least=None):
         The rule, as in `trap`, of columns in the fit's formula.
     by : str, optional
         A column of the formula: the effect in each group.
-    limits : (float, float)
-        Ends of the scale of the changed columns.
+    limits : (float, float) or dict
+        Ends of the scale of the changed columns; a dict of them by column where they differ: ``{"service": (1, 5), "promo": (0, 1)}``.
     at_least : optional
         The answer that counts as loyal, with all above it; by default the highest of all.
 
@@ -304,7 +305,8 @@ def remedies(fit, changes, satisfied, by=None, limits=(1, 5), at_least=None):
     Raises
     ------
     ValueError
-        If a column is not in the formula or not numeric, nobody is satisfied, or a change moves nobody.
+        If a column is not in the formula or not numeric, or has values outside the limits; if nobody is satisfied, or a change
+        moves nobody.
 
     Examples
     --------
@@ -327,7 +329,6 @@ def remedies(fit, changes, satisfied, by=None, limits=(1, 5), at_least=None):
         raise TypeError("changes= is a dict of what is changed by how much, such as {'service': 1}.")
     at_least = fit.levels[-1] if at_least is None else at_least
     one_of("at_least", at_least, fit.levels[1:])
-    low, high = limits
     cases = fit.cases[_rule(fit.cases, satisfied, "satisfied")]
     if not len(cases):
         raise ValueError(f"satisfied={satisfied!r}: no customer is.")
@@ -351,11 +352,11 @@ def remedies(fit, changes, satisfied, by=None, limits=(1, 5), at_least=None):
                 raise TypeError(f"remedy {name!r}: the change of {column!r} is a number, such as 1; got {amount!r}.")
             if not pd.api.types.is_numeric_dtype(cases[column]) or cases[column].dtype == bool:
                 raise ValueError(f"remedy {name!r}: column {column!r} is no rating that could be raised or lowered.")
-            moved[column] = (cases[column] + amount).clip(low, high)
+            moved[column] = (cases[column] + amount).clip(*_ends(fit.cases, column, limits))
             reached |= (moved[column] != cases[column]).to_numpy()
         if not reached.any():
             raise ValueError(
-                f"remedy {name!r} moves no satisfied customer: all stand at the end of the scale {limits!r}."
+                f"remedy {name!r} moves no satisfied customer: all stand at the end of the scale, limits={limits!r}."
             )
         after = fit._at_least(fit.design.build(moved), answer)
         for group, inside in groups.items():
@@ -454,6 +455,21 @@ class Remedies:
         if self.by is not None:
             ax.legend()
         return ax
+
+
+def _ends(cases, column, limits):
+    """The ends of a column's scale, once it is clear that it lies between them: cut to others, a rating would be moved by the cut."""
+    if isinstance(limits, dict) and column not in limits:
+        raise ValueError(f"limits= has no scale for the column {column!r}; it has: {', '.join(map(repr, limits))}.")
+    ends = limits[column] if isinstance(limits, dict) else limits
+    if not (np.shape(ends) == (2,) and ends[0] < ends[1]):
+        raise ValueError(f"limits= are the lower and the higher end of a scale, such as (1, 5); got {ends!r}.")
+    if (beyond := ~cases[column].between(*ends)).any():
+        raise ValueError(
+            f"column {column!r}: {cases['customers'][beyond].sum():,.0f} of {cases['customers'].sum():,.0f} customers have values outside limits={tuple(ends)!r} "
+            f"(from {cases[column].min():g} to {cases[column].max():g}), which would be cut to them. Fix: say the ends of its scale, limits={{{column!r}: (lowest, highest)}}."
+        )
+    return ends
 
 
 def _named(value):
