@@ -13,7 +13,7 @@ In reading order: customers' buying (``customer_summary``, ``summary_counts``, `
 import pandas as pd
 
 from crmlab import tables
-from crmlab.arguments import one_of
+from crmlab.arguments import one_of, whole_number
 
 __all__ = [
     "customer_summary",
@@ -75,7 +75,7 @@ def customer_summary(
     Raises
     ------
     ValueError
-        If the log breaks its contract, or an argument is not one of its choices.
+        If the log breaks its contract, an argument is not one of its choices, or `observed_until` lies before the first purchase.
 
     Notes
     -----
@@ -159,6 +159,11 @@ def calibration_holdout(log, calibration_until, holdout_until=None, **definition
     ibis.Table
         The columns of `customer_summary`, ``holdout_frequency`` and ``holdout_<unit>s`` (length of the hold-out period).
 
+    Raises
+    ------
+    ValueError
+        If the hold-out does not end after the calibration period, or that ends before the first purchase of the log.
+
     Examples
     --------
     >>> from crmlab import counting, datasets
@@ -167,8 +172,16 @@ def calibration_holdout(log, calibration_until, holdout_until=None, **definition
     1882
     """
     table = _checked(log, "transactions")
-    summary = customer_summary(log, observed_until=calibration_until, **definitions)
-    calibrated, until = _last_day(table, calibration_until), _last_day(table, holdout_until)
+    begin = _day(calibration_until)
+    end = _day(table.date.max().to_pandas() if holdout_until is None else holdout_until)
+    if end <= begin:
+        whose = "the last day of the log" if holdout_until is None else "holdout_until="
+        raise ValueError(
+            f"the hold-out ends on {end:%Y-%m-%d} ({whose}), which is not after calibration_until= ({begin:%Y-%m-%d}): it has no day. "
+            "Fix: an earlier calibration_until=, or a later holdout_until= if the log was observed longer."
+        )
+    calibrated, until = _last_day(table, begin, "calibration_until"), _last_day(table, end, "holdout_until")
+    summary = customer_summary(log, observed_until=begin, **definitions)
     later = table.filter((table.date > calibrated) & (table.date <= until))
     later = _customers(later, definitions.get("merge", "day")).select("customer_id", holdout_frequency="purchases")
     joined = summary.left_join(later, "customer_id").drop("customer_id_right")
@@ -246,6 +259,7 @@ def repeat_counts(log, at_least=3, count_first=False, group=None):
     """
     import ibis
 
+    at_least = whole_number("at_least", at_least, 1, "purchases")
     table = _checked(log, "transactions")
     years = table.mutate(year=table.date.year())
     grouped = {}
@@ -302,6 +316,7 @@ def window_counts(log, bought, began=None, repeated=None, at_least=3, count_firs
     """
     import ibis
 
+    at_least = whole_number("at_least", at_least, 1, "purchases")
     table = _checked(log, "transactions")
     days = table.select("customer_id", "date").distinct()
     # As dates again: a backend may hand the days over as moments.
@@ -630,10 +645,18 @@ def _customers(table, merge):
     )
 
 
-def _last_day(table, given):
+def _last_day(table, given, name="observed_until"):
+    """The last day that counts: the given one, which does not lie before the log, or the log's."""
     import ibis
 
-    return ibis.date(str(_day(table.date.max().to_pandas() if given is None else given).date()))
+    until = _day(table.date.max().to_pandas() if given is None else given)
+    if given is not None:
+        first = _day(table.date.min().to_pandas())
+        if until < first:
+            raise ValueError(
+                f"{name}= ({until:%Y-%m-%d}) lies before the first purchase of the log ({first:%Y-%m-%d}). Fix: a later day."
+            )
+    return ibis.date(str(until.date()))
 
 
 def _day(date):

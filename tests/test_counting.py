@@ -131,6 +131,41 @@ def test_calibration_and_holdout_are_the_published_ones():
     assert 0 < shorter["holdout_frequency"].sum() < 1882 and (shorter["holdout_days"] == 92).all()
 
 
+@pytest.mark.parametrize(
+    ("days", "message"),
+    [
+        (("1999-01-01", None), "ends on 1998-06-30 .the last day of the log., which is not after.*1999-01-01.*Fix: an earlier"),
+        (("1997-09-30", "1997-06-30"), "ends on 1997-06-30 .holdout_until=., which is not after.*1997-09-30"),
+        (("1997-09-30", "1997-09-30"), "not after calibration_until="),
+        (("1996-09-30", "1997-06-30"), "calibration_until= .1996-09-30. lies before the first purchase of the log .1997-01-01."),
+    ],
+)  # fmt: skip
+def test_periods_that_are_none_are_refused(days, message):
+    log = tables.transactions(datasets.load("cdnow_sample"))
+    with pytest.raises(ValueError, match=message):
+        counting.calibration_holdout(log, *days)
+    for count in (counting.customer_summary, counting.histories):
+        with pytest.raises(
+            ValueError, match="observed_until= .1990-01-01. lies before the first purchase.*a later day"
+        ):
+            count(log, observed_until="1990-01-01")
+
+
+@pytest.mark.parametrize("at_least", [0, 2.5, "3", True])
+def test_at_least_is_a_whole_number(at_least):
+    log = tables.transactions(datasets.load("cdnow_sample"))
+    window = {"all": ("1997-01-01", "1998-06-30")}
+    for count in (
+        lambda: counting.repeat_counts(log, at_least),
+        lambda: counting.window_counts(log, window, repeated=window, at_least=at_least),
+        lambda: retention.repeat_share(log, at_least),
+        lambda: retention.compare_definitions(log, at_least=at_least),
+    ):
+        with pytest.raises(ValueError, match="at_least= is a whole number of purchases, 1 or more; got"):
+            count()
+    assert len(retention.compare_definitions(log, at_least=np.int64(3))) == 8
+
+
 def test_definitions_are_arguments_with_names():
     log = datasets.load("cdnow_sample")
     for name in ("unit", "merge", "recency"):
