@@ -1,6 +1,8 @@
 """Checks of arguments that more than one module needs, with one wording of the error."""
 
-__all__ = ["one_of"]
+import numbers
+
+__all__ = ["one_of", "whole_number"]
 
 
 def one_of(name, value, choices):
@@ -13,3 +15,16 @@ def one_of(name, value, choices):
     """
     if value not in choices:
         raise ValueError(f"{name}= is one of {', '.join(map(repr, choices))}; got {value!r}.")
+
+
+def whole_number(name, value, least, what):
+    """The value as an int, if it is a whole number of at least so much; True and 3.0 are none.
+
+    Raises
+    ------
+    ValueError
+        That names the argument, what it counts, the least and what was given.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"{name}= is a whole number of {what}, {least} or more; got {value!r}.")
+    return int(value)

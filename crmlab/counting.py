@@ -13,7 +13,7 @@ In reading order: customers' buying (``customer_summary``, ``summary_counts``, `
 import pandas as pd
 
 from crmlab import tables
-from crmlab.arguments import one_of
+from crmlab.arguments import one_of, whole_number
 
 __all__ = [
     "customer_summary",
@@ -75,7 +75,7 @@ def customer_summary(
     Raises
     ------
     ValueError
-        If the log breaks its contract, or an argument is not one of its choices.
+        If the log breaks its contract, an argument is not one of its choices, or `observed_until` lies before the first purchase.
 
     Notes
     -----
@@ -159,6 +159,11 @@ def calibration_holdout(log, calibration_until, holdout_until=None, **definition
     ibis.Table
         The columns of `customer_summary`, ``holdout_frequency`` and ``holdout_<unit>s`` (length of the hold-out period).
 
+    Raises
+    ------
+    ValueError
+        If the hold-out does not end after the calibration period, or that ends before the first purchase of the log.
+
     Examples
     --------
     >>> from crmlab import counting, datasets
@@ -167,8 +172,16 @@ def calibration_holdout(log, calibration_until, holdout_until=None, **definition
     1882
     """
     table = _checked(log, "transactions")
-    summary = customer_summary(log, observed_until=calibration_until, **definitions)
-    calibrated, until = _last_day(table, calibration_until), _last_day(table, holdout_until)
+    begin = _day(calibration_until)
+    end = _day(table.date.max().to_pandas() if holdout_until is None else holdout_until)
+    if end <= begin:
+        whose = "the last day of the log" if holdout_until is None else "holdout_until="
+        raise ValueError(
+            f"the hold-out ends on {end:%Y-%m-%d} ({whose}), which is not after calibration_until= ({begin:%Y-%m-%d}): it has no day. "
+            "Fix: an earlier calibration_until=, or a later holdout_until= if the log was observed longer."
+        )
+    calibrated, until = _last_day(table, begin, "calibration_until"), _last_day(table, end, "holdout_until")
+    summary = customer_summary(log, observed_until=begin, **definitions)
     later = table.filter((table.date > calibrated) & (table.date <= until))
     later = _customers(later, definitions.get("merge", "day")).select("customer_id", holdout_frequency="purchases")
     joined = summary.left_join(later, "customer_id").drop("customer_id_right")
@@ -246,6 +259,7 @@ def repeat_counts(log, at_least=3, count_first=False, group=None):
     """
     import ibis
 
+    at_least = whole_number("at_least", at_least, 1, "purchases")
     table = _checked(log, "transactions")
     years = table.mutate(year=table.date.year())
     grouped = {}
@@ -302,6 +316,7 @@ def window_counts(log, bought, began=None, repeated=None, at_least=3, count_firs
     """
     import ibis
 
+    at_least = whole_number("at_least", at_least, 1, "purchases")
     table = _checked(log, "transactions")
     days = table.select("customer_id", "date").distinct()
     # As dates again: a backend may hand the days over as moments.
@@ -338,12 +353,19 @@ def tenure_counts(contracts, unit="month", observed_until=None, by=()):
     -------
     ibis.Table
         The columns of `by`, ``tenure_<unit>s``, ``lost``, ``customers``. For a contract that was lost, the tenure is the
-        number of the first renewal that it did not see, 1 or more; for one that runs, the last that it saw.
+        number of the first renewal that it did not see, 1 or more; for the others, the last renewal up to `observed_until`.
 
     Raises
     ------
     ValueError
         If the table breaks its contract, or a date lies after `observed_until`.
+
+    Notes
+    -----
+    A contract that ended before its next renewal was due by `observed_until` is not ``lost`` here: it counts as followed to
+    the renewal before, as those that run do. Of the renewals not yet due only losses are known, and counting them would
+    raise every churn rate. These contracts are the ends in the table less the customers ``lost``; a shorter `unit` has
+    fewer of them. Where every contract ends on the day of a renewal there are none.
 
     Examples
     --------
@@ -354,7 +376,7 @@ def tenure_counts(contracts, unit="month", observed_until=None, by=()):
     0             1  True        366
     1             2  True        152
     """
-    table, _ = _tenures(contracts, unit, observed_until)
+    table = _tenures(contracts, unit, observed_until)
     by = _names(by)
     counts = _count(table, [*by, "tenure", "lost"])
     return counts.rename({f"tenure_{unit}s": "tenure"})
@@ -385,10 +407,8 @@ def survivor_triangle(contracts, period="year", observed_until=None):
     import ibis
 
     one_of("period", period, [name for name in _TRUNCATE if name != "day"])
-    table, until = _tenures(contracts, period, observed_until)
-    table = table.mutate(
-        cohort=table.start.truncate(_TRUNCATE[period]), followed=_completed(table.start, until, period)
-    )
+    table = _tenures(contracts, period, observed_until)
+    table = table.mutate(cohort=table.start.truncate(_TRUNCATE[period]))
     cases = _count(table, ["cohort", "tenure", "lost", "followed"])
     cohorts = cases.group_by("cohort").aggregate(size=cases.customers.sum(), last=cases.followed.min())
     ages = cohorts.select("cohort", "size", age=ibis.range(0, (cohorts["last"] + 1).cast("int64")).unnest())
@@ -404,7 +424,8 @@ def survivor_triangle(contracts, period="year", observed_until=None):
 def person_periods(contracts, unit="month", observed_until=None, by=()):
     """How many contracts came up for each renewal and how many were lost at it: what discrete-time hazards are fitted on.
 
-    The table of a binomial model with one row a period and covariate pattern; each contract counts as far as it was followed.
+    The table of a binomial model with one row a period and covariate pattern; each contract counts up to the last renewal that
+    was due by `observed_until`, whether or not it ended after that.
 
     Parameters
     ----------
@@ -466,6 +487,10 @@ def transition_counts(episodes, unit="month", clock="phase", observed_until=None
 
     Notes
     -----
+    Time since the phase or since the customer's first counts as far as its periods were over by `observed_until`. A move in
+    a period that was not over is not counted, since those who did not move then are not known yet: the stay lasts, to the
+    last full period. Only the calendar has a last period that may be cut short, for moves and for stays that last alike.
+
     The customer is not in the table: errors that must respect that a customer's stays belong together need `histories`.
 
     Examples
@@ -620,10 +645,18 @@ def _customers(table, merge):
     )
 
 
-def _last_day(table, given):
+def _last_day(table, given, name="observed_until"):
+    """The last day that counts: the given one, which does not lie before the log, or the log's."""
     import ibis
 
-    return ibis.date(str(_day(table.date.max().to_pandas() if given is None else given).date()))
+    until = _day(table.date.max().to_pandas() if given is None else given)
+    if given is not None:
+        first = _day(table.date.min().to_pandas())
+        if until < first:
+            raise ValueError(
+                f"{name}= ({until:%Y-%m-%d}) lies before the first purchase of the log ({first:%Y-%m-%d}). Fix: a later day."
+            )
+    return ibis.date(str(until.date()))
 
 
 def _day(date):
@@ -661,7 +694,7 @@ def _begun(start, day, unit):
     return _completed(start, (day - ibis.interval(days=1)).cast("date"), unit) + 1
 
 
-def _observed(table, given):
+def _observed(table, given, what):
     """The last day observed; dates after it are refused."""
     import ibis
 
@@ -672,19 +705,24 @@ def _observed(table, given):
         late = table.filter((table.start > day) | (table.end > day).fill_null(False))
         shown = ", ".join(map(str, late.limit(3).customer_id.to_pandas()))
         raise ValueError(
-            f"{int(late.count().to_pandas()):,} contracts begin or end after observed_until ({until:%Y-%m-%d}), for example of {shown}. "
+            f"{int(late.count().to_pandas()):,} {what} begin or end after observed_until ({until:%Y-%m-%d}), for example of {shown}. "
             "Fix: a later observed_until=, or leave their end empty."
         )
     return day
 
 
 def _tenures(contracts, unit, observed_until):
+    """The contracts with the last period that each was followed to the end of, its tenure and whether it was lost."""
+    import ibis
+
     one_of("unit", unit, _TRUNCATE)
     table = _checked(contracts, "contracts")
-    until = _observed(table, observed_until)
-    lost = table.end.notnull()
-    tenure = lost.ifelse(_begun(table.start, table.end, unit), _completed(table.start, until, unit))
-    return table.mutate(lost=lost, tenure=tenure), until
+    until = _observed(table, observed_until, "contracts")
+    table = table.mutate(followed=_completed(table.start, until, unit))
+    # What ended in a period that is not over was followed to the one before, like what still runs; else that period would
+    # hold only losers.
+    ended = ibis.coalesce(_begun(table.start, table.end, unit), table.followed + 1)
+    return table.mutate(lost=ended <= table.followed, tenure=ibis.least(ended, table.followed))
 
 
 def _stays(episodes, unit, clock, observed_until):
@@ -693,14 +731,18 @@ def _stays(episodes, unit, clock, observed_until):
     one_of("unit", unit, _TRUNCATE)
     one_of("clock", clock, ("phase", "customer", "calendar"))
     stays = _checked(episodes, "episodes")
-    until = _observed(stays, observed_until)
+    until = _observed(stays, observed_until, "stays")
     if clock == "calendar":
         begin, end = stays.start, ibis.coalesce(stays.end, until)
         return stays.mutate(entered=begin.truncate(_TRUNCATE[unit]), left=end.truncate(_TRUNCATE[unit]))
     stays = stays.mutate(origin=stays.start)
     if clock == "customer":
         stays = stays.mutate(origin=stays.start.min().over(group_by="customer_id"))
-    stays = stays.mutate(entered=_begun(stays.origin, stays.start, unit))
-    left = ibis.coalesce(_begun(stays.origin, stays.end, unit), _completed(stays.origin, until, unit))
-    # A stay that begins late in the last period observed would else end before it began.
-    return stays.mutate(left=ibis.greatest(left, stays.entered))
+    stays = stays.mutate(_followed=_completed(stays.origin, until, unit))
+    # As with contracts: nothing that fell in a period that is not over counts.
+    ended = ibis.coalesce(_begun(stays.origin, stays.end, unit), stays._followed + 1)
+    return stays.mutate(
+        entered=ibis.least(_begun(stays.origin, stays.start, unit), stays._followed),
+        left=ibis.least(ended, stays._followed),
+        next_phase=(ended <= stays._followed).ifelse(stays.next_phase, ibis.null(stays.next_phase.type())),
+    )

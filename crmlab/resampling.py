@@ -42,8 +42,8 @@ def bootstrap(fit, statistic, n=1000, level=0.95, kind="percentile", seed=0, job
     -------
     pandas.DataFrame
         Indexed as the statistic: ``estimate``, ``std_error``, ``lower``, ``upper``. ``.attrs["replicates"]`` holds all
-        replicates, ``.attrs["failed"]`` how many samples could not be fitted, or gave no
-        finite number, and were left out.
+        replicates, ``.attrs["failed"]`` how many samples could not be fitted, gave no finite number, or other rows than the
+        fit (a group was not drawn), and were left out.
 
     Raises
     ------
@@ -76,9 +76,13 @@ def bootstrap(fit, statistic, n=1000, level=0.95, kind="percentile", seed=0, job
 
     def draw(rng):
         with quietly():
-            found = np.atleast_1d(np.asarray(statistic(fit.refit(rng)), dtype=float))
+            found = statistic(fit.refit(rng))
+        same = not isinstance(estimate, pd.Series) or (isinstance(found, pd.Series) and found.index.equals(index))
+        found = np.atleast_1d(np.asarray(found, dtype=float))
+        if found.shape != values.shape or not same:
+            raise ValueError("The statistic has other rows than that of the fit: a group, or a phase, was not drawn.")
         # What the fit itself does not have, no sample has to have.
-        if found.shape == values.shape and not np.isfinite(found[np.isfinite(values)]).all():
+        if not np.isfinite(found[np.isfinite(values)]).all():
             raise ValueError("The statistic is no finite number.")
         return found
 

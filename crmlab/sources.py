@@ -57,18 +57,21 @@ def embedded():
     return connect()
 
 
-def open_data(what, data, given, encoding, connection):
-    """The data as an Ibis table that has the wanted columns; whether everything in it is text; the pandas frame behind it."""
+def open_data(what, data, given, encoding, connection, time_zone=None):
+    """The data as an Ibis table that has the wanted columns; whether everything in it is text; the pandas frame behind it.
+
+    With a `time_zone` the moments of a DataFrame stay moments; without one they are the time written on the spot.
+    """
     import ibis
 
     if isinstance(data, pd.DataFrame):
         _require(what, list(data.columns), given)
-        frame = _plain_frame(data, given)
+        frame = _plain_frame(data, given, time_zone)
         return _bring(frame, connection), False, frame
     if type(data).__module__.partition(".")[0] == "polars":
         data = data.collect() if hasattr(data, "collect") else data
         _require(what, data.columns, given)
-        return _bring(_plain_zones(data), connection), False, None
+        return _bring(data if time_zone else _plain_zones(data), connection), False, None
     if isinstance(data, (str, os.PathLike)):
         table, text = _read_files(what, os.path.expanduser(os.fspath(data)), given, encoding, connection)
         return table, text, None
@@ -121,7 +124,7 @@ def _require(what, there, given, fold=str):
             )
 
 
-def _plain_frame(data, given):
+def _plain_frame(data, given, time_zone=None):
     """The wanted columns in types that every backend knows, with the number of the row; mixed types are refused."""
     if data.empty:
         raise ValueError("the table has no rows.")
@@ -130,8 +133,13 @@ def _plain_frame(data, given):
         column = frame[own]
         if isinstance(column.dtype, pd.CategoricalDtype):
             frame[own] = column = column.astype(column.cat.categories.dtype)
+        if isinstance(column.dtype, pd.PeriodDtype | pd.IntervalDtype):
+            raise ValueError(
+                f"column {own!r} holds {column.dtype} values (for example {column.iloc[0]}), which no database knows. Fix: make periods the "
+                f"days on which they begin, as in data[{own!r}].dt.to_timestamp(), and what is no date text, as in data[{own!r}].astype(str)."
+            )
         if isinstance(column.dtype, pd.DatetimeTZDtype):
-            frame[own] = column.dt.tz_localize(None)
+            frame[own] = column.dt.tz_convert("UTC").dt.as_unit("us") if time_zone else column.dt.tz_localize(None)
         elif column.dtype == object:
             _require_one_type(own, column)
     # Numbered rows: messages name a row by its place, and of two rows of one day the later one is known.

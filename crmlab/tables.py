@@ -155,7 +155,8 @@ def transactions(
         as ``YYYY-MM-DD``, with or without a time of day.
     time_zone : str, optional
         Where the shop is, as in ``"Europe/Berlin"``. Needed where a file or database stores moments (with time zone):
-        which day it was depends on it. A DataFrame says its own zone, and the day is the one written on the spot.
+        which day it was depends on it. A DataFrame says its own zone, and the day is the one written on the spot; with
+        `time_zone` it is the day there.
     earliest, latest : date-like
         Dates outside are refused: by default those after today, and those up to 1970-01-01, the day that programs
         write for no date.
@@ -193,7 +194,7 @@ def transactions(
     for name, value in (("returns", returns), ("zero_amounts", zero_amounts), ("duplicates", duplicates)):
         one_of(name, value, ("refuse", "drop", "keep"))
     given = {"customer_id": customer, "date": date} | _optional(amount=amount, order_id=order) | _further(also)
-    door = _Door("a purchase log", "transactions", data, given, encoding, connection, duplicates)
+    door = _Door("a purchase log", "transactions", data, given, encoding, connection, duplicates, time_zone)
     if door.passed:
         return door.passed
     door.ids("customer_id", missing_customers)
@@ -264,7 +265,7 @@ def contracts(
     one_of("missing_customers", missing_customers, ("refuse", "drop"))
     one_of("duplicates", duplicates, ("refuse", "drop", "keep"))
     given = {"customer_id": customer, "start": start, "end": end} | _further(also)
-    door = _Door("a table of contracts", "contracts", data, given, encoding, connection, duplicates)
+    door = _Door("a table of contracts", "contracts", data, given, encoding, connection, duplicates, time_zone)
     if door.passed:
         return door.passed
     door.ids("customer_id", missing_customers)
@@ -305,7 +306,8 @@ def episodes(
         the customer is in it).
     next_phase : str, optional
         The column that holds the phase moved to. Without it, a stay that ended is followed by the customer's stay that
-        begins on that day. Name it where some phases, such as "gone for good", have no rows of their own.
+        begins on that day. Name it where some phases, such as "gone for good", have no rows of their own; a customer does
+        not come back from those, and where a next stay has a row, it is the one named.
     also : str or sequence of str, optional
         Further columns to carry along; they may not be missing.
     missing_customers, duplicates, date_format, time_zone, earliest, latest, encoding, connection
@@ -320,8 +322,8 @@ def episodes(
     Raises
     ------
     TypeError, ValueError
-        As `transactions`; also if an end is not after its start, stays of one customer overlap, or a stay ended and
-        nothing says where the customer went.
+        As `transactions`; also if an end is not after its start, stays of one customer overlap, a stay ended and
+        nothing says where the customer went, or the phase moved to is not that of the customer's next stay.
 
     Examples
     --------
@@ -341,7 +343,7 @@ def episodes(
     one_of("duplicates", duplicates, ("refuse", "drop", "keep"))
     given = {"customer_id": customer, "phase": phase, "start": start, "end": end}
     given |= _optional(next_phase=next_phase) | _further(also)
-    door = _Door("a table of phases", "episodes", data, given, encoding, connection, duplicates)
+    door = _Door("a table of phases", "episodes", data, given, encoding, connection, duplicates, time_zone)
     if door.passed:
         return door.passed
     door.ids("customer_id", missing_customers)
@@ -352,10 +354,9 @@ def episodes(
     checked = door.close()
     stays = checked.table
     order = ibis.window(group_by="customer_id", order_by=["start", ibis.coalesce(stays.end, stays.start)])
-    stays = stays.mutate(_next_start=stays.start.lead().over(order))
+    stays = stays.mutate(_next_start=stays.start.lead().over(order), _follows=stays.phase.lead().over(order))
     if next_phase is None:
-        follows = stays.phase.lead().over(order)
-        stays = stays.mutate(next_phase=(stays._next_start == stays.end).ifelse(follows, ibis.null(str)))
+        stays = stays.mutate(next_phase=(stays._next_start == stays.end).ifelse(stays._follows, ibis.null(str)))
     overlap = stays._next_start.notnull() & (stays.end.isnull() | (stays._next_start < stays.end)).fill_null(False)
     door.forbid(
         stays, "start", overlap, "a customer is in one phase at a time: let a stay end on the day the next one begins"
@@ -370,7 +371,25 @@ def episodes(
     )
     early = stays.end.isnull() & stays.next_phase.notnull()
     door.forbid(stays, "next_phase", early, "a stay that lasts has no next phase yet: empty it, or fill in the end")
-    return Checked(stays.drop("_next_start"), checked.kind, checked.columns, checked._steps)
+    if next_phase is not None:
+        named, follows = stays.next_phase, stays._follows
+        if named.type().is_string() != follows.type().is_string():  # as where no stay of the table has ended yet
+            named, follows = named.cast("string"), follows.cast("string")
+        other = (stays._next_start == stays.end) & (named != follows)
+        door.forbid(
+            stays,
+            "next_phase",
+            other,
+            "the customer's stay that begins on that day is in another phase: correct one of the two",
+        )
+        gap = stays._next_start > stays.end
+        door.forbid(
+            stays,
+            "end",
+            gap,
+            "the customer's next stay begins later: fill the gap with a row of its own, in the phase moved to",
+        )
+    return Checked(stays.drop("_next_start", "_follows"), checked.kind, checked.columns, checked._steps)
 
 
 def responses(
@@ -459,14 +478,14 @@ def _further(also):
 class _Door:
     """One table on its way in: what is asked of it is collected, then counted by a single query in `close`."""
 
-    def __init__(self, what, kind, data, given, encoding, connection, duplicates):
+    def __init__(self, what, kind, data, given, encoding, connection, duplicates, time_zone=None):
         self.what, self.kind, self.given = what, kind, given
         self.passed = None
         if isinstance(data, Checked):
             self.passed = _pass_again(data, kind, given)
             return
         self.frame = data if isinstance(data, pd.DataFrame) else None
-        raw, self.text, self.place = sources.open_data(what, data, given, encoding, connection)
+        raw, self.text, self.place = sources.open_data(what, data, given, encoding, connection, time_zone)
         self.count_in = None
         if duplicates != "keep":
             raw = self._without_duplicates(raw, duplicates)

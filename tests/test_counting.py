@@ -131,6 +131,41 @@ def test_calibration_and_holdout_are_the_published_ones():
     assert 0 < shorter["holdout_frequency"].sum() < 1882 and (shorter["holdout_days"] == 92).all()
 
 
+@pytest.mark.parametrize(
+    ("days", "message"),
+    [
+        (("1999-01-01", None), "ends on 1998-06-30 .the last day of the log., which is not after.*1999-01-01.*Fix: an earlier"),
+        (("1997-09-30", "1997-06-30"), "ends on 1997-06-30 .holdout_until=., which is not after.*1997-09-30"),
+        (("1997-09-30", "1997-09-30"), "not after calibration_until="),
+        (("1996-09-30", "1997-06-30"), "calibration_until= .1996-09-30. lies before the first purchase of the log .1997-01-01."),
+    ],
+)  # fmt: skip
+def test_periods_that_are_none_are_refused(days, message):
+    log = tables.transactions(datasets.load("cdnow_sample"))
+    with pytest.raises(ValueError, match=message):
+        counting.calibration_holdout(log, *days)
+    for count in (counting.customer_summary, counting.histories):
+        with pytest.raises(
+            ValueError, match="observed_until= .1990-01-01. lies before the first purchase.*a later day"
+        ):
+            count(log, observed_until="1990-01-01")
+
+
+@pytest.mark.parametrize("at_least", [0, 2.5, "3", True])
+def test_at_least_is_a_whole_number(at_least):
+    log = tables.transactions(datasets.load("cdnow_sample"))
+    window = {"all": ("1997-01-01", "1998-06-30")}
+    for count in (
+        lambda: counting.repeat_counts(log, at_least),
+        lambda: counting.window_counts(log, window, repeated=window, at_least=at_least),
+        lambda: retention.repeat_share(log, at_least),
+        lambda: retention.compare_definitions(log, at_least=at_least),
+    ):
+        with pytest.raises(ValueError, match="at_least= is a whole number of purchases, 1 or more; got"):
+            count()
+    assert len(retention.compare_definitions(log, at_least=np.int64(3))) == 8
+
+
 def test_definitions_are_arguments_with_names():
     log = datasets.load("cdnow_sample")
     for name in ("unit", "merge", "recency"):
@@ -184,8 +219,11 @@ def test_tenures_by_brute_force(table, unit):
     until = max(table["start"].max(), table["end"].max()) if table["end"].notna().any() else table["start"].max()
     expected = {}
     for row in table.itertuples():
-        lost = not pd.isna(row.end)
-        tenure = completed(row.start, row.end - pd.Timedelta(days=1), unit) + 1 if lost else completed(row.start, until, unit)  # fmt: skip
+        tenure = completed(row.start, until, unit)
+        ended = np.inf if pd.isna(row.end) else completed(row.start, row.end - pd.Timedelta(days=1), unit) + 1
+        # A renewal that is not due yet has not been missed: before it only losers would be known.
+        lost = ended <= tenure
+        tenure = min(ended, tenure)
         expected[row.tariff, tenure, lost] = expected.get((row.tariff, tenure, lost), 0) + 1
     ours = counting.tenure_counts(terms(table), unit, by="tariff").to_pandas()
     assert {tuple(row[:3]): row[3] for row in ours.itertuples(index=False)} == expected
@@ -211,6 +249,69 @@ def test_survivors_by_brute_force(table, period):
         for age, size, survivors in rows.iloc[:, 1:].itertuples(index=False):
             due = members["start"] + pd.DateOffset(**OFFSETS[period]) * age
             assert (size, survivors) == (len(members), (members["end"].isna() | (members["end"] > due)).sum())
+
+
+def ending_any_day(rng, customers, until, rate=0.003):
+    """Contracts that begin in the three years before `until` and end at a constant hazard a day."""
+    start = until - pd.to_timedelta(rng.integers(1, 1000, customers), unit="D")
+    end = pd.Series(start + pd.to_timedelta(np.ceil(rng.exponential(1 / rate, customers)), unit="D"))
+    return pd.DataFrame({"customer_id": range(customers), "start": start, "end": end.where(end <= until)})
+
+
+@pytest.mark.parametrize(("unit", "days"), [("month", 365.25 / 12), ("quarter", 365.25 / 4), ("year", 365.25)])
+def test_a_period_that_is_not_over_does_not_raise_the_hazard(rng, unit, days):
+    until = pd.Timestamp("2024-06-15")
+    table = ending_any_day(rng, 30_000, until)
+    truth = -np.expm1(-0.003 * days)
+    tenures = counting.tenure_counts(table, unit, observed_until=until).to_pandas()
+    low, high = retention.fit_geometric(tenures).summary(level=0.99).loc["theta", ["lower", "upper"]]
+    assert low < truth < high
+    # No renewal loses more than its share: not the last either, at which only those who left would be known.
+    periods = counting.person_periods(table, unit, observed_until=until).to_pandas()
+    error = np.sqrt(truth * (1 - truth) / periods["at_risk"])
+    assert (np.abs(periods["lost"] / periods["at_risk"] - truth) < 4 * error).all()
+    # The same contracts as stays in a phase, on its clock and on the customer's.
+    stays = table.assign(phase="customer", next_phase=table["end"].notna().map({True: "gone", False: None}))
+    stays = tables.episodes(stays, next_phase="next_phase")
+    for clock in ("phase", "customer"):
+        moves = counting.transition_counts(stays, unit, clock, observed_until=until).to_pandas()
+        assert moves.loc[moves["next_phase"].notna(), "stays"].sum() == periods["lost"].sum()
+        assert (moves["stays"] * (moves["left"] - moves["entered"])).sum() == periods["at_risk"].sum()
+        assert moves["stays"].sum() == len(table)
+
+
+def test_a_loss_in_a_period_that_is_over_stays_a_loss():
+    table = pd.DataFrame(
+        {
+            "customer_id": list("abcd"),
+            "start": pd.to_datetime(["2024-01-10"] * 4),
+            # Within the last full month, on the day of its renewal, after it, and on the day of the renewal before.
+            "end": pd.to_datetime(["2024-05-20", "2024-06-10", "2024-06-12", "2024-05-10"]),
+        }
+    )
+    tenures = counting.tenure_counts(table, observed_until="2024-06-15").to_pandas()
+    assert tenures.to_numpy().tolist() == [[4, True, 1], [5, False, 1], [5, True, 2]]
+    day_later = counting.tenure_counts(table, observed_until="2024-07-10").to_pandas()
+    assert day_later.to_numpy().tolist() == [[4, True, 1], [5, True, 2], [6, True, 1]]
+
+
+def test_stays_that_begin_in_a_period_that_is_not_over():
+    stays = pd.DataFrame(
+        {
+            "customer_id": ["a", "a", "b"],
+            "phase": ["build-up", "stability", "build-up"],
+            "start": pd.to_datetime(["2024-01-10", "2024-06-12", "2024-01-10"]),
+            "end": pd.to_datetime(["2024-06-12", None, None]),
+        }
+    )
+    moves = counting.transition_counts(stays, clock="customer", observed_until="2024-06-15").to_pandas()
+    assert moves["next_phase"].isna().all()
+    assert moves[["phase", "entered", "left", "stays"]].to_numpy().tolist() == [
+        ["build-up", 0, 5, 2],
+        ["stability", 5, 5, 1],
+    ]
+    with pytest.raises(ValueError, match="2 stays begin or end after observed_until"):
+        counting.transition_counts(stays, observed_until="2024-06-01")
 
 
 # --- phases and answers ------------------------------------------------------------------------------------------------
@@ -415,6 +516,7 @@ def on_spark(spark, frame, folder):
 def test_spark_gives_the_same_tables(spark, tmp_path):
     log = datasets.load("cdnow_sample").assign(order=lambda d: d.index // 2, grade=lambda d: d["cds"].clip(upper=3).map(str))  # fmt: skip
     contracts = simulate.contracts(500, 1, 2, cohorts=3, seed=3).assign(tariff=lambda d: d["customer_id"].str[-1])
+    any_day = ending_any_day(np.random.default_rng(3), 500, pd.Timestamp("2024-06-15"))
     answers = pd.DataFrame({"customer_id": range(60), "rating": [1 + n % 5 for n in range(60)]})
 
     def every_table(bring):
@@ -431,6 +533,7 @@ def test_spark_gives_the_same_tables(spark, tmp_path):
             yield f"cohorts, {period}", counting.cohort_triangle(log_in, period)
             yield f"survivors, {period}", counting.survivor_triangle(contracts_in, period)
             yield f"tenures, {period}", counting.tenure_counts(contracts_in, period)
+            yield f"ended any day, {period}", counting.tenure_counts(bring(any_day), period)
         yield "person-periods", counting.person_periods(contracts_in, "year", by="tariff")
         for clock in ("phase", "customer", "calendar"):
             yield clock, counting.transition_counts(stays_in, clock=clock)

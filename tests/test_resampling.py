@@ -1,6 +1,7 @@
 """The bootstrap draws customers."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from crmlab import datasets, lifecycle, resampling, retention
@@ -50,8 +51,6 @@ def test_samples_are_customers():
 
 def test_simulated_samples_keep_the_follow_up():
     table = {"a": [1000, 800, 640, 512], "b": [1000, 800]}
-    import pandas as pd
-
     triangle = pd.concat(
         pd.DataFrame({"cohort": name, "age_years": range(len(run)), "survivors": run}) for name, run in table.items()
     )
@@ -174,3 +173,12 @@ def test_a_statistic_that_is_no_number_is_counted_and_a_table_refused():
     assert found.attrs["failed"] == 1 and found.notna().all(axis=None)
     with pytest.raises(ValueError, match="of a table take a column"):
         resampling.bootstrap(fit, lambda fit: np.ones((2, 3)), n=5)
+
+
+def test_a_group_that_was_not_drawn_is_a_sample_that_failed():
+    stays = pd.DataFrame(
+        {"customer_id": range(24), "phase": "x", "entry": 0.0, "exit": np.arange(1.0, 25), "next_phase": "y"}
+    ).assign(group=["a"] * 21 + ["b"] * 3)
+    fit = lifecycle.fit_multistate(stays, groups="group")
+    found = resampling.bootstrap(fit, lambda fit: fit.occupancy([5])["x"], n=100)
+    assert 0 < found.attrs["failed"] < 11 and found.attrs["replicates"].shape == (100 - found.attrs["failed"], 2)

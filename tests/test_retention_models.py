@@ -441,3 +441,83 @@ def test_two_explanations_draw_one_curve():
     segments = retention.fit_latent_segments(alive)
     assert np.abs(segments.survival(range(8)) - alive / alive[0]).max() < 0.01
     assert abs(segments.survival(12) - retention.fit_sbg(alive).survival(12)) > 0.01
+
+
+class TestTailsOfInfiniteSums:
+    @pytest.mark.parametrize("theta", [0.01, 0.005, 0.001, 1e-4, 1e-6])
+    @pytest.mark.parametrize("discount", [0.0, 1e-4, 0.005])
+    def test_loyal_customers_of_two_segments_live_their_whole_lives(self, theta, discount):
+        fit = retention.LatentSegmentsFit.at(share_leaving=0.3, theta_leaving=0.5, theta_loyal=theta)
+        after = (0.5 / (0.5 + discount), (1 - theta) / (theta + discount))
+        assert fit.lifetime(discount) == pytest.approx(1 + 0.3 * after[0] + 0.7 * after[1], rel=1e-12)
+        left = np.array([0.3 * 0.5**4, 0.7 * (1 - theta) ** 4])
+        expected = left @ after / left.sum() * (1 + discount)
+        assert fit.residual_lifetime(4, discount) == pytest.approx(expected, rel=1e-12)
+
+    @pytest.mark.parametrize("alpha, beta, c", [(30_000, 30_000, 0.3), (300, 600, 0.4), (30, 60, 0.4), (0.5, 0.8, 1.3)])
+    def test_slowly_falling_curves_are_summed_to_their_end(self, alpha, beta, c):
+        fit = retention.BDWFit.at(alpha=alpha, beta=beta, c=c)
+        discount = 0.0005 if alpha * c < 1 else 0.0
+        k = np.arange(1, 4e6)
+        expected = np.exp(fit._log_survival(fit.working, k) - k * np.log1p(discount)).sum()
+        assert fit.lifetime(discount) == pytest.approx(1 + expected, rel=1e-6)
+
+    @pytest.mark.parametrize("alpha, beta", [(1.001, 3), (1.1, 3), (1.3, 1e6), (3, 100)])
+    def test_the_tail_of_the_sbg_is_exact(self, alpha, beta):
+        fit = retention.SBGFit.at(alpha=alpha, beta=beta)
+        assert fit.residual_lifetime(0) == pytest.approx(beta / (alpha - 1), rel=1e-7)
+
+    def test_infinite_but_for_rounding_is_infinite(self):
+        assert retention.BDWFit.at(alpha=2, beta=3, c=0.5).lifetime() == np.inf
+
+    def test_a_homogeneous_curve_has_its_lifetime(self):
+        alive = np.round(10_000 * np.exp(-0.4 * np.arange(13.0) ** 0.35))
+        with pytest.warns(BoundaryWarning):
+            fit = retention.fit_bdw(alive)
+        steps = np.exp(fit._log_survival(fit.working, np.arange(5e5))).sum()
+        assert fit.lifetime() == pytest.approx(steps, rel=1e-6) and steps > 40
+
+
+def test_an_infinite_lifetime_has_a_lower_limit():
+    """Where the sample says alpha <= 1 but a little more is likely too, the interval is not [inf, inf]."""
+    truth, rng = retention.SBGFit.at(alpha=1.15, beta=3), np.random.default_rng(2)
+    survival = truth.survival(range(9)).to_numpy()
+    fits = [retention.fit_sbg(sample(survival, 1000, rng)) for _ in range(60)]
+    infinite = [fit for fit in fits if fit.params["alpha"] <= 1]
+    for fit in infinite[:2]:
+        found = fit.lifetime(level=0.95)
+        assert np.isinf(found[["estimate", "upper"]]).all()
+        root, angles = np.linalg.cholesky(fit.working_cov), np.linspace(0, 2 * np.pi, 181)
+        rim = [fit.working + 1.959964 * root @ (np.cos(angle), np.sin(angle)) for angle in angles]
+        least = 1 + min(fit._residual(working, 0, 0.0) for working in rim)
+        assert least * 0.999 < found["lower"] < least * 1.000001 < 100
+        each = fit.residual_lifetime([0, 5], level=0.95)["lower"]
+        assert each[0] + 1 == pytest.approx(found["lower"], rel=1e-3) and each[0] < each[5] < np.inf
+    # All of the region is infinite: so is the limit.
+    assert np.isinf(retention.fit_sbg(HIGH_END).lifetime(level=0.95)["lower"])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda fit: fit.summary(),
+        lambda fit: fit.plot(),
+        lambda fit: fit.renewals,
+        lambda fit: retention.likelihood_ratio(retention.fit_geometric(HIGH_END), fit),
+        lambda fit: resampling.bootstrap(fit, lambda fit: fit.lifetime(), n=20),
+    ],
+)
+def test_given_parameters_have_predictions_only(call):
+    fit = retention.SBGFit.at(alpha=2, beta=3)
+    assert fit.lifetime() == pytest.approx(4)
+    with pytest.raises(TypeError, match="of this SBGFit were given, not fitted.*Fix: fit the model"):
+        call(fit)
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_size_of_a_table_is_refused(fit):
+    triangle = pd.DataFrame({"cohort": 2020, "age_years": range(4), "survivors": [100, 80, 70, 65]})
+    tenures = pd.DataFrame({"tenure_years": [1, 2, 3, 3], "lost": [True, True, True, False], "customers": 5})
+    for table in (triangle, tenures):
+        with pytest.raises(ValueError, match="a table counts customers already.*leave size= out"):
+            fit(table, size=10)

@@ -25,6 +25,11 @@ class TestBaseValue:
         width = found["upper"] - found["lower"]
         assert 0.9 * width[:2].sum() < width["total"] < 1.01 * width[:2].sum()
 
+    def test_without_a_level_there_are_no_limits(self):
+        fit, base = retention.fit_sbg(datasets.load("retention_five_cohorts")), pd.Series({0: 100.0, 3: 50.0})
+        found = retention.base_value(fit, base, level=None)
+        pd.testing.assert_frame_equal(found, retention.base_value(fit, base)[["customers", "value"]])
+
     def test_a_base_lived_to_its_end_pays_its_value(self):
         rng = np.random.default_rng(3)
         theta = rng.beta(0.8, 2.0, 400_000)

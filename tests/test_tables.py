@@ -496,3 +496,45 @@ def test_answers(source, tmp_path):
     assert len(tables.responses(data, "satisfaction", missing_ratings="drop").to_pandas()) == 2
     kept = tables.responses(data, "satisfaction", missing_ratings="keep").to_pandas()
     assert kept["satisfaction"].isna().sum() == 1
+
+
+@pytest.mark.parametrize("duplicates", ["keep", "drop"])
+def test_moments_of_a_frame_are_days_of_the_place_that_is_named(duplicates):
+    log = pd.DataFrame({"customer_id": ["a", "b"], "date": pd.to_datetime(["2026-01-03 23:30", "2026-01-04 12:00"])})
+    log["date"] = log["date"].dt.tz_localize("UTC")
+    for data, connection in ((log, None), (log, tables.connect())):
+        options = {"amount": None, "duplicates": duplicates, "connection": connection}
+        as_written = tables.transactions(data, **options).to_pandas()
+        there = tables.transactions(data, time_zone="Europe/Berlin", **options).to_pandas()
+        assert as_written.set_index("customer_id")["date"].dt.day.to_dict() == {"a": 3, "b": 4}
+        assert there.set_index("customer_id")["date"].dt.day.to_dict() == {"a": 4, "b": 4}
+
+
+def test_periods_and_intervals_are_refused_with_the_way_out():
+    log = pd.DataFrame({"customer_id": ["a", "b"], "date": pd.PeriodIndex(["2026-01", "2026-02"], freq="M")})
+    with pytest.raises(ValueError, match=r"column 'date' holds period\[M\] values .for example 2026-01.*to_timestamp"):
+        tables.transactions(log, amount=None)
+    log = log.assign(date=log["date"].dt.to_timestamp(), age=pd.cut([1, 5], [0, 2, 6]))
+    with pytest.raises(ValueError, match=r"column 'age' holds interval.*astype\(str\)"):
+        tables.transactions(log, amount=None, also="age")
+
+
+def test_a_named_next_phase_is_that_of_the_next_stay():
+    stays = pd.DataFrame(
+        {
+            "customer_id": ["a", "a"],
+            "phase": ["x", "y"],
+            "start": pd.to_datetime(["2024-01-01", "2024-06-01"]),
+            "end": pd.to_datetime(["2024-06-01", None]),
+            "to": ["y", None],
+        }
+    )
+    assert tables.episodes(stays, next_phase="to").table.next_phase.count().to_pandas() == 1
+    with pytest.raises(ValueError, match="column 'to': 1 of 2.*row 0: z.*in another phase: correct one of the two"):
+        tables.episodes(stays.assign(to=["z", None]), next_phase="to")
+    late = stays.assign(start=pd.to_datetime(["2024-01-01", "2024-08-01"]))
+    with pytest.raises(ValueError, match="column 'end': 1 of 2.*begins later: fill the gap with a row of its own"):
+        tables.episodes(late, next_phase="to")
+    # Numbers as text, and a column in which nobody has moved yet.
+    assert tables.episodes(stays.assign(phase=[1, 2], to=["2", None]), next_phase="to")
+    assert tables.episodes(stays.tail(1).assign(to=float("nan")), next_phase="to")

@@ -339,7 +339,7 @@ def phase_stays(
     >>> checked = tables.episodes(stays, next_phase="next_phase")
     >>> moves = counting.transition_counts(checked, unit="week").to_pandas()
     >>> int(moves.dropna().groupby(["phase", "next_phase"])["stays"].sum()["stability", "decline"])
-    200
+    199
     """
     import ibis
 

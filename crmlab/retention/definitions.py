@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from crmlab import counting, style, tables
-from crmlab.arguments import one_of
+from crmlab.arguments import one_of, whole_number
 from crmlab.likelihood import normal_quantile
 from crmlab.retention.survivors import PERIODS, age_column
 
@@ -93,14 +93,13 @@ def repeat_share(
     one_of("window", window, ("year", "cumulative"))
     one_of("base", base, ("active", "ever"))
     normal_quantile(level)  # refuses a level that is none
-    if isinstance(at_least, bool) or not isinstance(at_least, (int, np.integer)) or at_least < 1:
-        raise ValueError(f"at_least= is a whole number of purchases, 1 or more; got {at_least!r}.")
+    at_least = whole_number("at_least", at_least, 1, "purchases")
     if group in ("customer_id", "date"):
         raise ValueError(
             f"group= is a column of customers' groups, such as a grade; {group!r} has another use in the log."
         )
     checked = tables.transactions(log, customer, date, amount=None, also=group)
-    definition = {"at_least": int(at_least), "count_first": bool(count_first), "group": group}
+    definition = {"at_least": at_least, "count_first": bool(count_first), "group": group}
     cases = counting.fetch(
         checked, "repeats", lambda: counting.repeat_counts(checked, at_least, count_first, group), definition
     )
@@ -339,6 +338,7 @@ def compare_definitions(
     Name: rate, dtype: float64
     """
     one_of("period", period, PERIODS)
+    at_least = whole_number("at_least", at_least, 1, "purchases")
     normal_quantile(level)  # refuses a level that is none
     checked = tables.transactions(log, customer, date, amount=None)
     dates = checked.table.date
@@ -389,7 +389,7 @@ def compare_definitions(
         checked,
         "windows",
         lambda: counting.window_counts(checked, **windows, at_least=at_least),
-        {"period": period, "at": str(at), "cohort": str(cohort), "window": int(window), "at_least": int(at_least)},
+        {"period": period, "at": str(at), "cohort": str(cohort), "window": int(window), "at_least": at_least},
     )
     several = f"{window} {period}s" if window > 1 else period
     times = f"{at_least} repeat purchase{'s' * (at_least > 1)} or more"

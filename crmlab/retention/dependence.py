@@ -12,7 +12,7 @@ from scipy import optimize, special
 
 from crmlab.likelihood import LikelihoodRatio, chi_bar_square_sf, warn_boundary
 from crmlab.retention.fits import GeometricFit, SBGFit, log_beta_survival, polar
-from crmlab.retention.projection import Counts, SurvivalFit, log_likelihood
+from crmlab.retention.projection import Counts, SurvivalFit, geometric_residual, log_likelihood
 from crmlab.retention.survivors import read
 
 __all__ = ["fit_bdw", "fit_latent_segments", "likelihood_ratio", "BDWFit", "LatentSegmentsFit"]
@@ -276,7 +276,7 @@ def likelihood_ratio(restricted, fit, replicates=999, seed=0):
             f"{getattr(fit, 'model', fit)} does not contain {getattr(restricted, 'model', restricted)} as a special case, or the test is not known: compare their aic. "
             "Nested are geometric in sBG, geometric in BdW, sBG in BdW and geometric in two latent segments."
         )
-    if not restricted.survivors.renewals.equals(fit.survivors.renewals):
+    if not restricted.renewals.equals(fit.renewals):
         raise ValueError("the two models were fitted to different data: fit both to the same survivors.")
     statistic = 2 * (fit.loglik - restricted.loglik)
     if statistic < 1e-9 * abs(fit.loglik):  # a fit on the edge equals the restricted one but for rounding
@@ -349,8 +349,11 @@ class LatentSegmentsFit(SurvivalFit):
     def _ordered(coordinates):
         return coordinates[1] >= coordinates[2]
 
-    def _tail(self, working):
-        return np.inf if special.expit(working[2]) > 0 or np.isposinf(working[0]) else 0.0
+    def _residual(self, working, made, discount):
+        # Each segment's own, weighted by its share of those left.
+        logs, theta = _segments(working, np.array([float(made)])), special.expit(working[1:])
+        shares = np.exp([float(log[0]) for log in logs] - np.logaddexp(*logs))
+        return sum(s * geometric_residual(t, discount) for s, t in zip(shares, theta) if s > 0)
 
     def membership(self, t):
         """The share of the first segment among the customers left at age `t`.
@@ -379,11 +382,16 @@ _NULLS = {
 }
 
 
-def _segments_log_survival(working, t):
-    # xlogy and xlog1py: nothing has happened at age 0, whatever the churn.
+def _segments(working, t):
+    """Logarithm of the share of all customers who are in each segment and still there at age t."""
+    # xlogy: nothing has happened at age 0, whatever the churn.
     first = special.log_expit(working[0]) + special.xlogy(t, special.expit(-working[1]))
     second = special.log_expit(-working[0]) + special.xlogy(t, special.expit(-working[2]))
-    return np.logaddexp(first, second)
+    return first, second
+
+
+def _segments_log_survival(working, t):
+    return np.logaddexp(*_segments(working, t))
 
 
 def _enough(survivors, what):

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import optimize, special
 
 from crmlab.likelihood import normal_quantile, warn_boundary
-from crmlab.retention.projection import Counts, SurvivalFit
+from crmlab.retention.projection import Counts, SurvivalFit, geometric_residual
 from crmlab.retention.survivors import read
 
 __all__ = ["fit_geometric", "fit_sbg", "GeometricFit", "SBGFit"]
@@ -27,8 +27,8 @@ def fit_geometric(alive, size=None):
         Customers still under contract in periods 0, 1, 2, ...; the last are censored. Or a table of
         `survivor_triangle`, whose cohorts are fitted jointly, each as far as it was followed.
     size : float, optional
-        Number of customers at the start, where `alive` is given in shares or percentages: without it the standard
-        errors cannot be known.
+        Number of customers at the start, where `alive` is a sequence of shares or percentages: without it the standard
+        errors cannot be known. A table counts customers already.
 
     Returns
     -------
@@ -104,8 +104,8 @@ def fit_sbg(alive, size=None):
         Customers still under contract in periods 0, 1, 2, ...; the last are censored. Or a table of
         `survivor_triangle`, whose cohorts are fitted jointly, each as far as it was followed.
     size : float, optional
-        Number of customers at the start, where `alive` is given in shares or percentages: without it the standard
-        errors cannot be known.
+        Number of customers at the start, where `alive` is a sequence of shares or percentages: without it the standard
+        errors cannot be known. A table counts customers already.
 
     Returns
     -------
@@ -251,8 +251,7 @@ class GeometricFit(SurvivalFit):
         return np.full(ages.shape, special.expit(-working[0]))
 
     def _residual(self, working, made, discount):
-        stay = special.expit(-working[0])
-        return stay / (1 - stay / (1 + discount)) if stay < 1 or discount else np.inf
+        return geometric_residual(special.expit(working[0]), discount)
 
     def _limits(self, function, estimate, z, scale):
         if self.survivors is None:
@@ -277,7 +276,7 @@ class SBGFit(SurvivalFit):
     def refit(self, rng):
         """Fit the same model to as many customers, drawn from these with replacement; see `GeometricFit.refit`."""
         near = self.working if self.boundary is None else None
-        return _fit_sbg(self.survivors.resampled(rng), near)
+        return _fit_sbg(self._data().resampled(rng), near)
 
     @staticmethod
     def _log_survival(working, t):

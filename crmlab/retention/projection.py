@@ -5,7 +5,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import integrate, optimize, special, stats
+from scipy import optimize, special, stats
 
 from crmlab import style
 from crmlab.arguments import one_of
@@ -14,8 +14,11 @@ from crmlab.retention.survivors import Survivors
 
 __all__ = ["SurvivalFit"]
 
-# Terms that are added one by one before an integral takes the rest of an infinite sum.
+# Terms that are added one by one before integrals take the rest of an infinite sum.
 _TERMS = 500
+# Where in an interval of length 1 such an integral looks, and with what weights.
+_PLACES, _WEIGHTS = np.polynomial.legendre.leggauss(48)
+_PLACES, _WEIGHTS = (_PLACES + 1) / 2, _WEIGHTS / 2
 # How far, on the log or logit scale, a profile is followed before its limit counts as infinite (or 0, or 1).
 _FAR = 20.0
 
@@ -53,7 +56,7 @@ class SurvivalFit(LikelihoodResult):
         Returns
         -------
         SurvivalFit
-            Without data, and so without intervals.
+            With predictions, but without data: it has no intervals, ``summary``, ``plot``, test or bootstrap.
 
         Examples
         --------
@@ -87,7 +90,16 @@ class SurvivalFit(LikelihoodResult):
     @property
     def renewals(self):
         """The counts that were fitted, indexed by ``age``: ``at_risk`` (renewals that came due) and ``lost``."""
-        return self.survivors.renewals
+        return self._data().renewals
+
+    def _data(self):
+        """The survivors behind the fit; a model made by `at` has none."""
+        if self.survivors is None:
+            raise TypeError(
+                f"the parameters of this {type(self).__name__} were given, not fitted: it has predictions, but no data for a summary, a test, "
+                "a bootstrap or a plot. Fix: fit the model to survivors."
+            )
+        return self.survivors
 
     def survival(self, t, level=None):
         """The survivor function: share of the customers of period 0 still under contract at age `t`.
@@ -148,7 +160,8 @@ class SurvivalFit(LikelihoodResult):
             When the next renewal falls due: at once (it is not discounted, but the customer may decline), or a period from
             now, which divides the sum by :math:`1 + d`.
         level : float, optional
-            With a confidence level, intervals come along (delta method on the log scale).
+            With a confidence level, intervals come along (delta method on the log scale). An infinite estimate has the lower
+            limit that the parameters' confidence region leaves it, which is finite if part of the region is.
 
         Returns
         -------
@@ -239,7 +252,7 @@ class SurvivalFit(LikelihoodResult):
         -------
         SurvivalFit
         """
-        return self._fit(self.survivors.resampled(rng))
+        return self._fit(self._data().resampled(rng))
 
     def plot(self, ax=None, what="survival", holdout=None, periods=None, level=0.95, unit="period", label=None):
         """Draw what was observed, the fitted curve with its band and, where given, the hold-out.
@@ -334,27 +347,32 @@ class SurvivalFit(LikelihoodResult):
 
     def _residual(self, working, made, discount):
         # A sum of infinitely many positive terms: the first ones as they are, the rest as an integral (midpoint rule).
-        if discount == 0 and self._tail(working) <= 1:
+        power = self._tail(working)
+        if discount == 0 and power <= 1 + 1e-9:
             return np.inf
         begin = self._log_survival(working, np.array([float(made)]))
 
-        def term(k):
-            return np.exp(self._log_survival(working, made + k) - begin - (k - 1) * np.log1p(discount))
+        def log_term(k):
+            return self._log_survival(working, made + k) - begin - (k - 1) * np.log1p(discount)
 
-        total = term(np.arange(1.0, _TERMS + 1)).sum()
-        last = term(np.array([float(_TERMS)]))[0]
-        if last < 1e-16 * total:
+        total = np.exp(log_term(np.arange(1.0, _TERMS + 1))).sum()
+        if np.exp(log_term(np.array([float(_TERMS)])))[0] < 1e-16 * total:
             return total
-        # Over the logarithm of k, where a power falls like an exponential; to where nothing is left to add.
-        begin_tail = np.log(_TERMS + 0.5)
-        power = self._tail(working)
-        far = begin_tail + 40 / (power - 1) if power > 1 else np.inf
-        if discount:
-            far = min(far, np.log(_TERMS + 50 / discount))
-        rest, _ = integrate.quad(
-            lambda y: term(np.array([np.exp(y)]))[0] * np.exp(y), begin_tail, min(far, 600.0), limit=500
-        )
-        return total + rest
+        # Piece by piece, each twice as long as the one before, over the logarithm of k: so none steps over the mass.
+        width, start = np.log(2), _TERMS + 0.5
+        while start < 1e300:
+            k = start * np.exp(width * _PLACES)
+            piece = width * (_WEIGHTS * k * np.exp(log_term(k))).sum()
+            total += piece
+            if piece < 1e-13 * total:
+                return total
+            last = start * np.array([1.0, 2.0])
+            ends = log_term(last)
+            # Where only a power of k is left, the rest has a closed form.
+            if discount == 0 and abs((ends[0] - ends[1]) / width - power) < 1e-10:
+                return total + last[1] * np.exp(ends[1]) / (power - 1)
+            start = last[1]
+        return np.inf  # more than numbers can hold
 
     def _predict(self, what, asked, index, function, level, scale):
         estimate = function(self.working)
@@ -369,18 +387,34 @@ class SurvivalFit(LikelihoodResult):
             return np.full(estimate.shape, np.nan), np.full(estimate.shape, np.nan)
         from statsmodels.tools.numdiff import approx_fprime  # here, since it takes half a second to import
 
-        known = ~np.isfinite(estimate) | (estimate == 1)  # nobody has left at age 0; and infinity has no error
+        known = ~np.isfinite(estimate) | (estimate == 1)  # nobody has left at age 0; and infinity has no slope
         with np.errstate(divide="ignore", invalid="ignore"):
             gradient = np.atleast_2d(approx_fprime(self.working, function, centered=True))
             error = np.sqrt(np.einsum("ij,jk,ik->i", gradient, self.working_cov, gradient)) * _slope(scale, estimate)
             limits = _inverse(scale, _link(scale, estimate) + z * np.outer([-1, 1], error))
-        return np.where(known, estimate, limits)
+        limits = np.where(known, estimate, limits)
+        for place in np.flatnonzero(np.isinf(estimate)):
+            limits[0, place] = self._least(lambda working, at=place: function(working)[at], z)
+        return limits
+
+    def _least(self, function, z):
+        """The least value on the rim of the parameters' confidence region: what an infinite prediction may be at least."""
+        root = np.linalg.cholesky(self.working_cov)
+
+        def rim(direction):
+            return self.working + z * root @ (direction / np.linalg.norm(direction))
+
+        # From where the survivor function falls fastest in the end: if it is infinite there, it is everywhere.
+        steep = optimize.minimize(lambda d: -self._tail(rim(d)), np.ones(len(root)), method="Nelder-Mead").x
+        if np.isinf(function(rim(steep))):
+            return np.inf
+        return optimize.minimize(lambda d: function(rim(d)), steep, method="Nelder-Mead", options={"xatol": 1e-3}).fun
 
     def _profile(self, number, level):
         """Limits of a parameter by profile likelihood; 0, 1 or infinity where the profile never falls far enough."""
         # An estimate on an edge is followed from a point close to it.
         best = np.clip([_link(s, p) for s, p in zip(self.scales, self.params)], -_FAR, _FAR)
-        counts = Counts.of(self.survivors.renewals)
+        counts = Counts.of(self.renewals)
         bar = self.loglik - stats.chi2.ppf(level, 1) / 2
         others = [i for i in range(len(best)) if i != number]
 
@@ -453,6 +487,12 @@ def _whole(name, value, smallest):
     ):
         raise ValueError(f"{name} takes whole numbers of periods, {smallest} or more; got {value!r}.")
     return found.astype(int)
+
+
+def geometric_residual(churn, discount):
+    """Discounted payments still to come at a constant churn probability: infinite without churn and without discount."""
+    with np.errstate(divide="ignore"):
+        return (1 - churn) * (1 + discount) / (churn + np.float64(discount))
 
 
 def check_rate(name, value):

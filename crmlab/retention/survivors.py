@@ -141,6 +141,10 @@ def read(alive, size=None):
     if isinstance(alive, Survivors):
         return alive
     if isinstance(alive, pd.DataFrame):
+        if size is not None:
+            raise ValueError(
+                f"size= is for shares of one group of customers; a table counts customers already, so size={size!r} would change nothing: leave size= out."
+            )
         if {"lost", "customers"} <= set(alive):
             return _tenures(alive)
         runs = _cohorts(alive)

@@ -41,8 +41,9 @@ def base_value(fit, customers, payment=1.0, discount=0.1, next_payment="now", le
         Discount rate a period.
     next_payment : {"now", "after_one_period"}
         When the next renewal falls due; see ``residual_lifetime``.
-    level : float, default 0.95
-        Confidence level. The interval is that of the parameters: how many of these customers happen to stay is not in it.
+    level : float or None, default 0.95
+        Confidence level; None leaves the limits out. The interval is that of the parameters: how many of these customers
+        happen to stay is not in it.
 
     Returns
     -------
@@ -74,6 +75,7 @@ def base_value(fit, customers, payment=1.0, discount=0.1, next_payment="now", le
         )
     made = base.index.to_numpy()
     each = fit.residual_lifetime(made, discount, next_payment, level=level)  # checks the renewals and the rest
+    each = each.to_frame("estimate") if level is None else each
     rows = each.mul(payment * base.to_numpy(), axis=0).rename(columns={"estimate": "value"})
     rows.insert(0, "customers", base.to_numpy())
     later = 1.0 if next_payment == "now" else 1 / (1 + discount)
@@ -83,8 +85,8 @@ def base_value(fit, customers, payment=1.0, discount=0.1, next_payment="now", le
         return np.array([later * payment * float(base.to_numpy() @ left)])
 
     value = total(fit.working)
-    lower, upper = fit._limits(total, value, normal_quantile(level), "log")
-    rows.loc["total"] = [base.sum(), value[0], lower[0], upper[0]]
+    limits = [] if level is None else [limit[0] for limit in fit._limits(total, value, normal_quantile(level), "log")]
+    rows.loc["total"] = [base.sum(), value[0], *limits]
     return rows.rename_axis("renewals")
 
 
