@@ -48,8 +48,8 @@ def write(out, stem, results, numbers, key, settings):
 
     The first has a row a student: id, name, e-mail, status, late, when handed in, the file that counts, the points of each
     question, their sum and what they are out of, and the verdicts. The second has what Moodle's *Grades, Import, CSV file* maps:
-    the id number, the e-mail, the grade and a feedback; a hyphen is its word for no grade. In both, text that a spreadsheet would take for a formula begins with an
-    apostrophe.
+    the id number, the e-mail, the grade and a feedback; a hyphen is Moodle's word for no grade. In both, text that a spreadsheet
+    would take for a formula begins with an apostrophe.
     """
     out_of = sum(settings.points.get(number, 1.0) for number in numbers)
     head = ["student_id", "name", "email", "status", "late", "handed_in", "notebooks", "file"]
