@@ -1,7 +1,9 @@
 """The commands of the course: ``python -m crmlab <verb>``. ``make <verb>`` calls the same."""
 
 import argparse
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 
@@ -166,9 +168,9 @@ def _grading(sub):
     )
     sub.add_argument("--due", type=_moment, help="what is handed in later is marked as late, such as 2026-12-01T18:00")
     sub.add_argument(
-        "--seconds", type=float, default=60, help="for a whole submission (default: 60); a third of it for a cell"
+        "--seconds", type=_seconds, default=60, help="for a whole submission (default: 60); a third of it for a cell"
     )
-    sub.add_argument("--memory", type=int, default=2048, help="MB for a submission (default: 2048)")
+    sub.add_argument("--memory", type=_megabytes, default=2048, help="MB for a submission (default: 2048)")
     sub.add_argument(
         "--unsafe", action="store_true", help="without a sandbox, where there is none: only for work that you have read"
     )
@@ -192,16 +194,35 @@ def _at_least_one(word):
 
 
 def _share(word):
-    value = float(word)
-    if not 0 <= value <= 1:
-        raise ValueError
+    if (value := _number(word)) is None or not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{word!r} is not a share between 0 and 1, such as 0.75")
     return value
+
+
+def _seconds(word):
+    if (value := _number(word)) is None or not 1 <= value <= 86400:
+        raise argparse.ArgumentTypeError(f"{word!r} is not a number of seconds between 1 and 86400, such as 60")
+    return value
+
+
+def _megabytes(word):
+    if not word.isdecimal() or int(word) < 512:
+        raise argparse.ArgumentTypeError(f"{word!r} is not a whole number of megabytes, 512 or more, such as 2048")
+    return int(word)
+
+
+def _number(word):
+    with contextlib.suppress(ValueError):
+        return float(word)
 
 
 def _moment(word):
     from datetime import datetime
 
-    return datetime.fromisoformat(word)
+    try:
+        return datetime.fromisoformat(word)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{word!r} is not a date and time, such as 2026-12-01T18:00") from None
 
 
 def _word(verb):
@@ -233,6 +254,15 @@ def _rerun_words(sub):
     sub.add_argument("--suppress", type=int, metavar="K", help="leave rows below K out of the counts that are kept")
     sub.add_argument("--seed", type=int, help="of random numbers (default: 0)")
     sub.add_argument("--manifest", help="make a rerun again from its manifest, and say what moved")
+
+
+def _in(python, argv, folder):
+    """The exit code of the same command in another Python, which Ctrl-C reaches too: it ends in its own way."""
+    process = subprocess.Popen([python, "-m", "crmlab", *argv], cwd=folder)
+    while True:
+        with contextlib.suppress(KeyboardInterrupt):
+            code = process.wait()
+            return code if code >= 0 else 128 - code  # as a shell says that a signal ended it
 
 
 def main(argv=None):
@@ -277,7 +307,7 @@ def main(argv=None):
                 required=True,
                 help="CSV file with the column student_id; name, email, submission if you like",
             )
-            sub.add_argument("--out", required=True, help="folder to write to")
+            sub.add_argument("--out", required=True, help="folder to write to; the exercise gets one of its own in it")
             sub.add_argument(
                 "--exercises", help="folder with src/ and keys/ of your own exercises (default: the kit's)"
             )
@@ -294,14 +324,15 @@ def main(argv=None):
         if call not in _BARE:
             python = environment.ready_python(mend=call is not doctor)
             if os.path.normcase(os.path.abspath(python)) != os.path.normcase(os.path.abspath(sys.executable)):
-                folder = None if call in _WITH_PATHS else environment.root()
-                return subprocess.call([python, "-m", "crmlab", *argv], cwd=folder)
+                return _in(python, argv, None if call in _WITH_PATHS else environment.root())
         return call(args)
     except environment.SetupError as error:
         print(f"crmlab: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ncrmlab: interrupted; nothing was left half-written.", file=sys.stderr)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is ending; a second Ctrl-C would only break that off
+        again = "; what is done is kept, and the same command goes on from there" if call in (handout, grade) else ""
+        print(f"\ncrmlab: interrupted; nothing was left half-written{again}.", file=sys.stderr)
         return 130
 
 

@@ -1,11 +1,17 @@
 """Handing out and grading: rosters, sheets, plain values, cells that were moved about, and a class whose marks are known."""
 
+import contextlib
 import csv
 import io
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 import zipfile
 from datetime import datetime
+from pathlib import Path
 
 import classroom
 import nbformat
@@ -30,23 +36,32 @@ SOLVED = ("01_delivered_value", "03_satisfaction", STEM)
 
 def write_roster(folder, text):
     path = folder / "roster.csv"
-    path.write_text(text, encoding="utf-8")
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
 
 
-def test_a_roster_is_read_as_spreadsheets_write_it(tmp_path):
+def test_a_roster_is_read_as_spreadsheets_write_it(tmp_path, capsys):
     path = write_roster(tmp_path, "\ufeffname;student_id;other\nWang Xiaoming 王小明; 0042 ;x\n")
     (one,) = roster.read_roster(path)
     assert (one.student_id, one.name) == ("0042", "Wang Xiaoming 王小明")
+    assert capsys.readouterr().out == "Of the roster these columns are not used: other.\n"
+    path = write_roster(tmp_path, 'Student ID\t Name \tE-mail\n0042\t"Able,\nAnn"\t\n\t\t\n7\tBob\n')
+    assert roster.read_roster(path) == [roster.Student("0042", "Able, Ann"), roster.Student("7", "Bob")]
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("id\n1\n", "needs a first line with the column student_id"),
+        ("id,Name\n1,x\n", "column student_id, and a row a student; its first line has id, Name"),
         ("student_id\n", "and a row a student"),
-        ("student_id,name\na,x\n,y\n", "without a student_id: 3"),
-        ("student_id\na\nb\na\n", "a student_id twice: a"),
+        ("student_id,name\na,x\n,y\n", "no student_id in line 3"),
+        ("student_id,name\na,x\n,y\n\n,z\n", "no student_id in lines 3, 5"),
+        ("student_id\na\nb\na\n", "the student_id a twice, in lines 2 and 4"),
+        ("student_id\na\n\nA\n", "differ only in capitals, a and A, in lines 2 and 4"),
+        ("student_id,name,email\n0042,Able, Ann,a@b.c\n", "more cells than columns in line 2.*between quotation marks"),
+        ('student_id,name\na,"x\nb,y\n', "from line 2.*quotation mark"),
+        ("student_id,name,Name\na,x,y\n", "the column name twice"),
+        (b"student_id,name\na,x\nb,\xfcber\n", "not in UTF-8 .line 3.*CSV UTF-8"),
         ("student_id\n=1+1\n", "begins with ="),
         ("student_id\n../../etc\n", "full stop"),
         ("student_id\na/b\n", "slash"),
@@ -65,8 +80,8 @@ def test_file_names_are_harmless_and_different():
 
 
 def test_formulas_are_defused_and_numbers_are_not():
-    assert [roster.defused(text) for text in ("=1", "+1 x", "-2.5", "@a", " =a", "a\tb", "0.5", "|x")] == [
-        "'=1", "'+1 x", "-2.5", "'@a", "' =a", "a b", "0.5", "'|x",
+    assert [roster.defused(text) for text in ("=1", "+1 x", "-2.5", "@a", " =a", "a\tb", "0.5", "|x", "-")] == [
+        "'=1", "'+1 x", "-2.5", "'@a", "' =a", "a b", "0.5", "'|x", "-",
     ]  # fmt: skip
 
 
@@ -375,6 +390,16 @@ def test_whose_a_file_is(tmp_path):
     assert {name for name, _ in collected.nobody} >= {"nobody.ipynb", "as10b.ipynb"}
 
 
+def test_what_is_no_notebook_is_named(tmp_path):
+    (tmp_path / "s1").mkdir()
+    for name in ("s1/sheet.ipynb", "s1/data.json", "s2.py", "05_retention_s3.zip", "README.txt", ".DS_Store"):
+        (tmp_path / name).write_text("{}")
+    found = submissions.collect(tmp_path, [roster.Student(f"s{n}") for n in range(1, 4)], STEM)
+    assert set(found.attempts) == {"s1"}
+    assert found.others == {"s1": ["s1/data.json"], "s2": ["s2.py"], "s3": ["05_retention_s3.zip"]}
+    assert [name for name, _ in found.nobody] == ["README.txt"]
+
+
 def test_the_number_of_the_exercise_is_nobodys_id(tmp_path):
     students = [roster.Student(f"{n:02d}") for n in range(1, 31)]
     for name, owner in [
@@ -459,6 +484,11 @@ def test_what_to_read_is_where_the_lesson_speaks_of_it():
 
     found = feedback.sections(STEM, environment.root() / "exercises")
     assert set(found) == {str(n) for n in range(1, 8)} and len(set(found.values())) >= 4
+    assert '"Leavers leave"' in found["3"]  # and not where activity is followed
+    for stem in check.keys():
+        lesson = (environment.root() / "notebooks" / "src" / f"{stem}.md").read_text(encoding="utf-8")
+        for number, section in getattr(load_key(stem), "read_again", {}).items():
+            assert number in load_key(stem).questions and f"## {section}\n" in lesson, (stem, number)
     assert feedback.sections("99_none", environment.root() / "exercises") == {}
 
 
@@ -481,13 +511,14 @@ def kinds(key):
     }  # fmt: skip
 
 
+UNMARKED = {"broken": "not readable", "missing": "nothing handed in", "a script": "no notebook in it", "of another exercise": "of another exercise"}  # fmt: skip
 CREDIT = {"1": 1.0, "0": 0.0, "m": 0.5, "n": 0.75}
 
 
 @pytest.fixture(scope="module")
 def big_class(tmp_path_factory, bubblewrap):
-    """300 students if CRMLAB_CLASS says so, else 24: every kind of submission, moved about, late, twice, broken, missing."""
-    size = int(os.environ.get("CRMLAB_CLASS", "24"))
+    """300 students if CRMLAB_CLASS says so, else 28: every kind of submission, moved about, late, twice, broken, missing."""
+    size = int(os.environ.get("CRMLAB_CLASS", "28"))
     work = tmp_path_factory.mktemp("class")
     ids = [f"{20260000 + n}" for n in range(size)]
     path = write_roster(
@@ -499,7 +530,7 @@ def big_class(tmp_path_factory, bubblewrap):
     handout(STEM, path, work / "out")
     key, lecturer = load_key(STEM), roster.ClassFolder(path)
     how, expected, folder = kinds(key), {}, work / "handed in"
-    names = [*how, "late", "twice", "broken", "missing"]
+    names = [*how, "late", "twice", "broken", "missing", "a script", "of another exercise"]
     data = {}
     for n, one in enumerate(ids):
         name = names[n % len(names)]
@@ -516,10 +547,15 @@ def big_class(tmp_path_factory, bubblewrap):
             answers["4"] = "answer = 'cannot tell'"
         made = classroom.filled(notebook, answers)
         made.cells = _moved_somehow(made.cells, n)
-        if name in ("broken", "missing"):
+        if name in UNMARKED:
             points = "0000000"
         if name == "broken":
             classroom.hand_in(folder, one, b"this is no notebook")
+        elif name == "a script":
+            (folder / f"{one}.py").write_text("answer = 1")
+        elif name == "of another exercise":
+            made.metadata["crmlab"]["stem"] = "04_loyalty"
+            classroom.hand_in(folder, one, made)
         elif name != "missing":
             file = classroom.hand_in(folder, one, made)
             when = datetime(2026, 12, 1, 12 if name != "late" else 23).timestamp()
@@ -527,7 +563,7 @@ def big_class(tmp_path_factory, bubblewrap):
             if name == "twice":
                 first = classroom.hand_in(folder, one, notebook, "first.ipynb")
                 os.utime(first, (when - 999, when - 999))
-        status = {"broken": "unreadable", "missing": "missing"}.get(name, "graded")
+        status = UNMARKED.get(name, "graded")
         expected[one] = (status, name == "late", [CREDIT[letter] for letter in points])
         if name == "of the neighbour":  # which may be what a known mistake gives on one's own data
             own = plain.loads(lecturer.data_text(STEM, one, key))
@@ -548,36 +584,43 @@ def _moved_somehow(cells, n):
 
 
 def book(work):
-    with open(work / "marks" / "gradebook.csv", encoding="utf-8-sig", newline="") as file:
+    with open(work / "marks" / STEM / "gradebook.csv", encoding="utf-8-sig", newline="") as file:
         return {row["student_id"]: row for row in csv.DictReader(file)}
 
 
 def test_every_mark_of_the_class_is_what_was_known(big_class):
     work, ids, names, expected = big_class
     rows = book(work)
-    words = {"unreadable": "not readable", "missing": "nothing handed in", "graded": "graded"}
     for n, one in enumerate(ids):
         status, late, points = expected[one]
         row = rows[one]
         what = names[n % len(names)]
-        assert row["status"] == words[status] and row["late"] == ("yes" if late else "no"), what
+        assert row["status"] == status and row["late"] == ("yes" if late else "no"), what
         assert [float(row[f"q{number}"]) for number in range(1, 8)] == points, (what, row)
         assert float(row["points"]) == sum(points) and row["out_of"] == "7"
-        assert row["notebooks"] == {"twice": "2", "missing": "0"}.get(what, "1")
-        assert row["reported"] == "" or what == "broken", (what, row["reported"])
+        assert row["notebooks"] == {"twice": "2", "missing": "0", "a script": "0"}.get(what, "1")
+        assert (row["reported"] == "") == (what not in UNMARKED or what == "missing"), (what, row["reported"])
 
 
 def test_the_platform_gets_what_is_in_the_gradebook(big_class):
-    work, ids, _, expected = big_class
-    rows, text = book(work), (work / "marks" / "moodle.csv").read_text(encoding="utf-8")
-    platform = list(csv.DictReader(text.splitlines()))
-    assert {row["ID number"] for row in platform} == {one for one in ids if expected[one][0] != "missing"}
-    assert all(row[STEM] == rows[row["ID number"]]["points"] and "@" in row["Email address"] for row in platform)
+    work, ids, names, expected = big_class
+    rows, text = book(work), (work / "marks" / STEM / "moodle.csv").read_text(encoding="utf-8")
+    platform = {row["ID number"]: row for row in csv.DictReader(text.splitlines())}
+    assert set(platform) == {one for one in ids if expected[one][0] != "nothing handed in"}
+    for one, row in platform.items():
+        assert (
+            row[STEM] == (rows[one]["points"] if expected[one][0] == "graded" else "-") and "@" in row["Email address"]
+        )
+    said = {name: platform[one][f"{STEM} feedback"] for name, one in zip(names, ids) if one in platform}
+    assert said["mistakes"] == "Not fully right. Question 3: a known mistake; question 7: a known mistake."
+    assert said["stops"] == "Not fully right. Question 2: your code stopped; question 5: your code stopped."
+    assert said["late"] == "All right. Handed in late." and said["right"] == "All right."
+    assert said["broken"] == "Not marked: not readable. Open your copy in JupyterLab, save it, and hand it in again."
 
 
 def test_who_used_the_data_of_another_is_in_the_report_and_nobody_else(big_class):
     work, ids, names, _ = big_class
-    page = (work / "marks" / "report.html").read_text(encoding="utf-8")
+    page = (work / "marks" / STEM / "report.html").read_text(encoding="utf-8")
     pairs = page.split("fit another student's data</h2>")[1].split("</table>")[0]
     for n, one in enumerate(ids):
         if names[n % len(names)] == "of the neighbour":
@@ -587,13 +630,19 @@ def test_who_used_the_data_of_another_is_in_the_report_and_nobody_else(big_class
 
 def test_each_student_has_a_page_that_says_which_mistake(big_class):
     work, ids, names, _ = big_class
-    pages = {one: (work / "marks" / "feedback" / f"{one}.html").read_text(encoding="utf-8") for one in ids}
+    pages = {one: (work / "marks" / STEM / "feedback" / f"{one}.html").read_text(encoding="utf-8") for one in ids}
     slip = pages[ids[names.index("mistakes")]]
     assert "You used one constant rate" in slip and "A known mistake</span>, 0.5 of 1" in slip and "Read again." in slip
     assert "NameError: name &#x27;undefined_name&#x27; is not defined (line 1)" in pages[ids[names.index("stops")]]
     assert "could not" not in slip and "Please" not in slip
     assert "Handed in late" in pages[ids[names.index("late")]]
     assert "2 notebooks were handed in; the last one counts, not" in pages[ids[names.index("twice")]]
+    # Where nothing was marked, no question is spoken of.
+    for name in UNMARKED:
+        assert "<h2>" not in pages[ids[names.index(name)]]
+    assert "the file is cut short or damaged" in pages[ids[names.index("broken")]]
+    assert f"{ids[names.index('a script')]}.py is no notebook" in pages[ids[names.index("a script")]]
+    assert "sheet.ipynb is of another exercise: 04_loyalty" in pages[ids[names.index("of another exercise")]]
     # Right answers, and what others did, are on nobody's page.
     key = load_key(STEM)
     blank = pages[ids[names.index("blank")]]
@@ -602,8 +651,8 @@ def test_each_student_has_a_page_that_says_which_mistake(big_class):
 
 def test_what_is_done_is_not_done_again(big_class, capsys, monkeypatch):
     work, ids, names, _ = big_class
-    before = (work / "marks" / "gradebook.csv").read_bytes()
-    done = work / "marks" / "results"
+    before = (work / "marks" / STEM / "gradebook.csv").read_bytes()
+    done = work / "marks" / STEM / "results"
     # As if it had been interrupted: two results are missing.
     some = [ids[names.index("right")], ids[names.index("mistakes")]]
     for one in some:
@@ -616,7 +665,57 @@ def test_what_is_done_is_not_done_again(big_class, capsys, monkeypatch):
     grade.grade(work / "handed in", work / "roster.csv", work / "marks", due=due, jobs=grade.cores())
     assert {task[0] for task in again} == {*some, ids[2]}
     assert f"{len(ids) - 3} of {len(ids)} are marked already" in capsys.readouterr().out
-    assert (work / "marks" / "gradebook.csv").read_bytes() == before
+    assert (work / "marks" / STEM / "gradebook.csv").read_bytes() == before
+
+
+def test_ctrl_c_twice_ends_it_at_once_and_the_same_command_goes_on(small, tmp_path, bubblewrap, capsys):
+    from crmlab.__main__ import main
+
+    handed, out, right = tmp_path / "handed in", tmp_path / "marks", classroom.solutions(STEM)
+    slow = dict.fromkeys(right, "import time\ntime.sleep(60)")
+    for one, answers in (("s001", right), ("s002", slow)):
+        classroom.hand_in(handed, one, classroom.filled(classroom.sheet(small / "out", STEM, one), answers))
+    words = ["grade", str(handed), "--roster", str(small / "roster.csv"), "--out", str(out), "--jobs", "2"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "crmlab", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    until = time.monotonic() + 120
+    while running.poll() is None and not (out / STEM / "results" / "s001.json").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    began = time.monotonic()
+    os.killpg(running.pid, signal.SIGINT)
+    time.sleep(1)
+    if running.poll() is None:
+        os.killpg(running.pid, signal.SIGINT)
+    try:
+        said, _ = running.communicate(timeout=20)
+    finally:
+        if running.poll() is None:
+            os.killpg(running.pid, signal.SIGKILL)
+    assert running.returncode == 130 and time.monotonic() - began < 20
+    assert "Stopping" in said and "the same command goes on from there" in said and "Traceback" not in said, said
+    # What ran has ended too, though it had a minute to go.
+    until = time.monotonic() + 10
+    while (left := _alive(session=running.pid)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not left
+    classroom.hand_in(handed, "s002", classroom.filled(classroom.sheet(small / "out", STEM, "s002"), right))
+    kept = (out / STEM / "results" / "s001.json").stat().st_mtime_ns
+    assert main(words) == 0 and "of 3 are marked already" in capsys.readouterr().out
+    assert (out / STEM / "results" / "s001.json").stat().st_mtime_ns == kept
+    with open(out / STEM / "gradebook.csv", encoding="utf-8-sig", newline="") as file:
+        assert [row["points"] for row in csv.DictReader(file)] == ["7", "7", "0"]
+
+
+def _alive(session):
+    """The processes of a session that have not ended."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, _, its_session, *_ = stat.read_text().rpartition(")")[2].split()
+            found += [stat.parent.name] if int(its_session) == session and state != "Z" else []
+    return found
 
 
 def test_the_commands(big_class, tmp_path, capsys):
@@ -624,9 +723,20 @@ def test_the_commands(big_class, tmp_path, capsys):
 
     work, *_ = big_class
     words = ["grade", str(work / "handed in"), "--roster", str(work / "roster.csv"), "--out", str(tmp_path)]
-    assert main([*words, "--exercise", "99_none"]) == 1 and "no exercise '99_none'" in capsys.readouterr().err
+    for stem in ("99_none", "04_loyalty"):
+        assert main([*words, "--exercise", stem]) == 1
+        assert (
+            f"'{stem}' was not handed out to this class; in {work}/roster.class there is {STEM}."
+            in capsys.readouterr().err
+        )
+    assert not any(tmp_path.iterdir())
     assert main([*words, "--points", "9=2"]) == 1 and "points for question 9" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main([*words, "--points", "x"])
+    for option, word, says in [
+        ("--points", "x", "QUESTION=POINTS, such as 3=2"), ("--due", "gestern", "such as 2026-12-01T18:00"), ("--near", "2", "share between 0 and 1"),
+        ("--seconds", "-1", "seconds between 1 and"), ("--seconds", "nan", "seconds between 1 and"), ("--memory", "0", "megabytes, 512 or more"),
+    ]:  # fmt: skip
+        with pytest.raises(SystemExit):
+            main([*words, option, word])
+        assert f"{word!r} is not " in (said := capsys.readouterr().err) and says in said
     assert main(["handout", "99_none", "--roster", str(work / "roster.csv"), "--out", str(tmp_path)]) == 1
     assert "there is no exercise '99_none'" in capsys.readouterr().err

@@ -19,7 +19,7 @@ import classroom
 import pytest
 
 from crmlab.course import check
-from crmlab.grading import grade, marks, roster, sandbox, submissions
+from crmlab.grading import grade, marks, roster, sandbox, submissions, workers
 from crmlab.grading.handout import handout
 
 pytestmark = pytest.mark.usefixtures("bubblewrap")
@@ -165,8 +165,8 @@ TRICKS = {
 }  # fmt: skip
 # Files that are no notebook: nothing of them is run.
 BROKEN = {
-    "malformed": (b"{\"cells\": [", "no notebook"),
-    "not text": (bytes(range(256)) * 10, "no notebook"),
+    "malformed": (b"{\"cells\": [", "cut short or damaged"),
+    "not text": (bytes(range(256)) * 10, "cut short or damaged"),
     "nested too deep": (b"[" * 200_000 + b"]" * 200_000, "nested too deep"),
     "a million cells": (b'{"cells":[' + b",".join([b"{}"] * 1_000_000) + b"]}", "1000000 cells"),
     "many megabytes": (b'{"cells":[' + b" " * 21_000_000 + b"]}", "more than 20 MB"),
@@ -224,8 +224,11 @@ def graded(tmp_path_factory):
         patch.setenv("A_SECRET_OF_THE_LECTURER", "s3cr3t")
         grade.grade(folder, work / "roster.csv", work / "marks", limits=LIMITS, jobs=2)
     seconds = time.monotonic() - began
-    results = {who: json.loads((work / "marks" / "results" / f"{one}.json").read_text()) for who, one in ids.items()}
-    return Class(results, work, seconds, (work / "marks" / "report.html").read_text(encoding="utf-8"))
+    results = {
+        who: json.loads((work / "marks" / "91_exam" / "results" / f"{one}.json").read_text())
+        for who, one in ids.items()
+    }
+    return Class(results, work, seconds, (work / "marks" / "91_exam" / "report.html").read_text(encoding="utf-8"))
 
 
 def said(result):
@@ -302,12 +305,12 @@ def test_each_is_in_the_report(graded):
 
 
 def test_formulas_and_scripts_are_defused(graded):
-    book = (graded.work / "marks" / "gradebook.csv").read_text(encoding="utf-8-sig")
+    book = (graded.work / "marks" / "91_exam" / "gradebook.csv").read_text(encoding="utf-8-sig")
     assert "'=cmd" in book and not re.search(r"(^|[,\"])=", book, re.MULTILINE)
-    for page in (graded.work / "marks" / "feedback").iterdir():
+    for page in (graded.work / "marks" / "91_exam" / "feedback").iterdir():
         text = page.read_text(encoding="utf-8")
         assert "<script" not in text and "default-src 'none'" in text
-    assert "&lt;script&gt;" in (graded.work / "marks" / "feedback" / "script-as-answer.html").read_text()
+    assert "&lt;script&gt;" in (graded.work / "marks" / "91_exam" / "feedback" / "script-as-answer.html").read_text()
 
 
 def test_a_sandbox_that_is_missing_is_a_refusal(graded, monkeypatch, capsys):
@@ -347,7 +350,7 @@ def test_who_is_not_root_is_sealed_by_one_bubblewrap(monkeypatch):
 def test_a_process_of_ours_that_breaks_stops_nobody(graded, monkeypatch, tmp_path):
     """The first two pools lose everything, as if a process had been killed; then all is marked as before."""
 
-    class Broken(grade.ProcessPoolExecutor):
+    class Broken(workers.ProcessPoolExecutor):
         left = 2
 
         def submit(self, *words, **more):
@@ -365,7 +368,7 @@ def test_a_process_of_ours_that_breaks_stops_nobody(graded, monkeypatch, tmp_pat
     students = [roster.Student(one) for one in ("honest", "honest-too")]
     attempts = {one: [submissions.Attempt(f"{one}/sheet.ipynb", 0)] for one in ("honest", "honest-too")}
     with monkeypatch.context() as patch:
-        patch.setattr(grade, "ProcessPoolExecutor", Broken)
+        patch.setattr(workers, "ProcessPoolExecutor", Broken)
         results = grade._run(
             students,
             submissions.Collected(attempts),

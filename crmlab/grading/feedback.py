@@ -7,20 +7,9 @@ from collections import Counter
 
 from crmlab.course import environment, notebooks
 from crmlab.course.check import load_key
-from crmlab.grading.gradebook import total
+from crmlab.grading.gradebook import IN_VAIN, SIGNS, STATUS, total
 
 __all__ = ["page", "sections"]
-
-SIGNS = {
-    "right": ("Right", "#00664b"),
-    "near": ("Nearly", "#7a5c00"),
-    "part": ("Partly", "#7a5c00"),
-    "mistake": ("A known mistake", "#a33c00"),
-    "shape": ("Not the form asked for", "#a33c00"),
-    "wrong": ("Not right", "#a33c00"),
-    "error": ("Your code stopped", "#a33c00"),
-    "blank": ("No answer", "#555555"),
-}
 
 # Nothing is fetched and nothing runs on these pages.
 HEAD = """<!doctype html>
@@ -54,11 +43,14 @@ def page(stem, result, to_read):
     out_of = sum(mark["out_of"] for mark in result["marks"])
     who = said(result["name"] or result["student_id"])
     parts = [HEAD.format(title=f"{said(stem)}: {who}"), f"<h1>{said(stem)}: feedback for {who}</h1>"]
-    parts.append(f"<p><strong>{total(result):g} of {out_of:g} points.</strong></p>")
+    marked = result["status"] == "graded"
+    parts.append(
+        f"<p><strong>{f'{total(result):g} of {out_of:g} points.' if marked else _not_marked(result['status'])}</strong></p>"
+    )
     if result["late"]:
         parts.append(f"<p>Handed in late ({said(result['handed_in'])}).</p>")
     parts += [f"<p>{said(line)}</p>" for line in _to_the_student(result)]
-    for mark in result["marks"]:
+    for mark in result["marks"] if marked else ():
         sign, colour = SIGNS[mark["verdict"]]
         parts.append(
             f"<section style='border-color:{colour}'><h2>Question {said(mark['question'])}: <span style='color:{colour}'>{sign}</span>, {mark['points']:g} of {mark['out_of']:g}</h2>"
@@ -74,11 +66,13 @@ def page(stem, result, to_read):
     return "\n".join(parts) + FOOT
 
 
+def _not_marked(status):
+    return f"{STATUS[status].capitalize()}." if status == "missing" else f"Not marked: {STATUS[status]}."
+
+
 def _to_the_student(result):
-    if result["status"] == "missing":
-        return ["Nothing was handed in."]
-    if result["status"] == "unreadable":
-        return [*result["reports"], "Open it in JupyterLab, save it, and hand it in again."]
+    if result["status"] in IN_VAIN:
+        return [*result["reports"], IN_VAIN[result["status"]]]
     lines = [
         line for line in result["reports"] if line.startswith(("It ran longer", "It took more", "It ended before"))
     ]
@@ -87,7 +81,7 @@ def _to_the_student(result):
 
 
 def sections(stem, folder):
-    """The section of the lesson to read for each question: the one that says most of what its hint says.
+    """The section of the lesson to read for each question: named in ``read_again`` of the key, else the one that says most of what its hint says.
 
     Names of functions count most, and words that stand in few sections more than those that stand in all.
     """
@@ -104,8 +98,9 @@ def sections(stem, folder):
     titled = [(title, words) for title, words in titled if title != "Key ideas" and sum(words.values()) > 30]
     spread = Counter(word for _, words in titled for word in words)
     name = titled[0][0] if titled else ""
-    found = {}
-    for number, question in load_key(stem, folder / "keys").questions.items():
+    found, key = {}, load_key(stem, folder / "keys")
+    named = getattr(key, "read_again", {})
+    for number, question in key.questions.items():
         asked = set(_words(f"{question.hint} {question.explanation}"))
 
         def weight(words, asked=asked):
@@ -116,8 +111,8 @@ def sections(stem, folder):
             ) / (1 + math.log(1 + sum(words.values())))
 
         if titled:
-            best = max(titled, key=lambda pair: weight(pair[1]))
-            found[number] = f'The lesson {stem}, section "{best[0]}".' if best[0] != name else f"The lesson {stem}."
+            best = named.get(number) or max(titled, key=lambda pair: weight(pair[1]))[0]
+            found[number] = f'The lesson {stem}, section "{best}".' if best != name else f"The lesson {stem}."
     return found
 
 

@@ -6,11 +6,10 @@ import json
 import os
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from multiprocessing import get_context
 from pathlib import Path
 
 from tqdm import tqdm
@@ -19,7 +18,7 @@ from crmlab import __version__
 from crmlab.course import check, notebooks, plain, sheet
 from crmlab.course.check import load_key
 from crmlab.course.environment import SetupError
-from crmlab.grading import feedback, gradebook, marks, report, returned, sandbox, submissions
+from crmlab.grading import feedback, gradebook, marks, report, returned, sandbox, submissions, workers
 from crmlab.grading.handout import about_sheet, exercises_folder, sheet_notebook
 from crmlab.grading.returned import clean
 from crmlab.grading.roster import ClassFolder, out_folder, read_roster, safe_name
@@ -78,7 +77,7 @@ def grade(folder, roster, out, stem=None, exercises=None, points=None, credit=No
     ----------
     folder, roster, out : str or pathlib.Path
     stem : str, optional
-        The exercise; not needed if only one was handed out.
+        The exercise, which was handed out; not needed if it was the only one. What is made comes to a folder of this name in `out`.
     exercises : str or pathlib.Path, optional
         The folder of your own exercises, as for `handout`.
     points : dict, optional
@@ -100,14 +99,14 @@ def grade(folder, roster, out, stem=None, exercises=None, points=None, credit=No
     out_folder(out)
     students = read_roster(roster)
     lecturer = ClassFolder(roster)
-    stem = stem or _only(lecturer)
+    stem = _handed_out(lecturer, stem)
+    out = Path(out) / stem
     if not unsafe and (why := sandbox.available()):
         raise SetupError(
             f"there is no sandbox here: {why}. Submissions are programs of strangers, so they are not run. On Linux install bubblewrap; elsewhere "
             "grade in a container (docs/instructor.md shows one). --unsafe runs them with your own rights: only for work that you have read."
         )
-    record = lecturer.record(stem) if stem in lecturer.stems() else {}
-    own = exercises_folder(exercises or record.get("exercises")).resolve()
+    own = exercises_folder(exercises or lecturer.record(stem).get("exercises")).resolve()
     settings = Settings(stem, str(roster), str(own), points or {}, credit or marks.Credit(), limits or sandbox.Limits(), unsafe and bool(sandbox.available()))  # fmt: skip
     _apart(folder, out, lecturer.path, own)
     key = _key(settings)
@@ -116,20 +115,21 @@ def grade(folder, roster, out, stem=None, exercises=None, points=None, credit=No
             f"points for question {sorted(unknown)[0]}, which there is not; there are: {', '.join(key.questions)}."
         )
     collected = submissions.collect(folder, students, stem)
-    results = _run(students, collected, Path(folder), Path(out), settings, jobs, key)
+    results = _run(students, collected, Path(folder), out, settings, jobs, key)
     for student in students:
-        _describe(results[student.student_id], student, collected.attempts.get(student.student_id, []), due)
+        one = student.student_id
+        _describe(results[one], student, collected.attempts.get(one, []), collected.others.get(one, []), due)
     ordered = [results[student.student_id] for student in students]
     found = _matches(ordered, key)
-    gradebook.write(Path(out), stem, ordered, list(key.questions), key, settings)
+    gradebook.write(out, stem, ordered, list(key.questions), key, settings)
     sections = feedback.sections(stem, own)
     for result in ordered:
         page = feedback.page(stem, result, sections)
-        _write(Path(out) / "feedback" / f"{safe_name(result['student_id'])}.html", page)
+        _write(out / "feedback" / f"{safe_name(result['student_id'])}.html", page)
     seconds = time.perf_counter() - began
     page = report.page(stem, ordered, key, collected.nobody, found, settings, seconds)
-    _write(Path(out) / "report.html", page)
-    print(report.summary(ordered, collected.nobody, found, Path(out), seconds))
+    _write(out / "report.html", page)
+    print(report.summary(ordered, collected.nobody, found, out, seconds))
     return 0
 
 
@@ -138,12 +138,17 @@ def _write(path, page):
     notebooks.write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
 
 
-def _only(lecturer):
+def _handed_out(lecturer, stem):
+    """The exercise that is meant, which somebody must have been given."""
     stems = lecturer.stems()
-    if len(stems) != 1:
-        what = f"there are {', '.join(stems)}: say which with --exercise" if stems else "none was handed out"
-        raise SetupError(f"which exercise? In {lecturer.path} {what}.")
-    return stems[0]
+    if not stems:
+        raise SetupError(f"no exercise was handed out: in {lecturer.path} there is none. `handout` makes the sheets.")
+    there = f"in {lecturer.path} there {'is' if len(stems) == 1 else 'are'} {', '.join(stems)}"
+    if stem is None and len(stems) > 1:
+        raise SetupError(f"which exercise? {there[0].upper()}{there[1:]}: say which with --exercise.")
+    if stem is not None and stem not in stems:
+        raise SetupError(f"the exercise {stem!r} was not handed out to this class; {there}.")
+    return stem or stems[0]
 
 
 def _key(settings):
@@ -212,26 +217,23 @@ def _in_pool(todo, folder, settings, jobs, keep, last=False):
     lost, starved = [], []
     if not todo:
         return lost, starved
-    with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=get_context("spawn")) as pool:
-        running = {pool.submit(grade_one, task[0], task[1], str(folder), settings): task for task in todo}
-        try:
-            for done in as_completed(running):
-                task = running[done]
-                try:
-                    result = done.result()
-                except BrokenProcessPool:
-                    lost.append(task)
-                    continue
-                except Exception as error:  # a fault of ours must not stop the class
-                    why = f"Grading it failed ({type(error).__name__}: {str(error)[:150]})."
-                    result = _failed(task[0], task[1], why)
-                if result.pop("starved", False) and jobs > 1 and not last:
-                    starved.append(task)
-                else:
-                    keep(result, task[2], task[3])
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with workers.pool(min(jobs, len(todo))) as pool:
+        with workers.undisturbed():
+            running = {pool.submit(grade_one, task[0], task[1], str(folder), settings): task for task in todo}
+        for done in as_completed(running):
+            task = running[done]
+            try:
+                result = done.result()
+            except BrokenProcessPool:
+                lost.append(task)
+                continue
+            except Exception as error:  # a fault of ours must not stop the class
+                why = f"Grading it failed ({type(error).__name__}: {str(error)[:150]})."
+                result = _failed(task[0], task[1], why)
+            if result.pop("starved", False) and jobs > 1 and not last:
+                starved.append(task)
+            else:
+                keep(result, task[2], task[3])
     return lost, starved
 
 
@@ -257,8 +259,7 @@ def _load(settings):
     if settings.stem not in _loaded:
         key = _key(settings)
         lecturer = ClassFolder(settings.roster)
-        known = lecturer.record(settings.stem) if settings.stem in lecturer.stems() else {}
-        about = known.get("sheet") or about_sheet(key, settings.stem)
+        about = lecturer.record(settings.stem).get("sheet") or about_sheet(key, settings.stem)
         _loaded[settings.stem] = key, sheet_notebook(settings.stem, settings.exercises), about
     return _loaded[settings.stem]
 
@@ -283,31 +284,33 @@ def grade_one(student_id, newest, folder, settings):
         except submissions.Unreadable as error:
             result |= {"status": "unreadable", "reports": [clean(f"{newest} cannot be read: {error}.", 400)]}
         else:
-            job, hints = submissions.job(cells, pristine)
-            files = {"data.json": text, "sheet.json": json.dumps(about | {"student": student_id})}
             if said.get("stem") not in (None, settings.stem):
-                result["reports"].append(f"The notebook is of another exercise: {clean(str(said['stem']), 40)}.")
-            if said.get("student") not in (None, "", student_id):
-                result["reports"].append(f"The notebook was handed out to {clean(str(said['student']), 40)}.")
-            run = _run_bare if settings.bare else sandbox.run
-            outcome = run(job, files, settings.limits)
-            came = returned.read(outcome.lines, key.questions)
-            result |= {
-                "starved": outcome.ended == "machine" or outcome.starved or came.starved,
-                "ended": outcome.ended,
-                "seconds": outcome.seconds,
-                "memory_mb": outcome.memory_mb,
-                "hints": hints,
-            }
-            result["reports"] += [_ENDED[outcome.ended]] if outcome.ended in _ENDED else []
-            result["reports"] += came.notes + [f"What came back was not in order: {why}." for why in came.refused]
-            if outcome.ended == "machine":
-                result["status"] = "failed"
-            slow = [number for number, (kind, *_) in came.errors.items() if kind == "CellTimeout"]
-            result["reports"] += [f"A cell of question {number} ran too long." for number in slow if number]
-            if not came.begun and outcome.ended != "machine":  # run once more, and then for the lecturer to look at
-                why = f"The sandbox did not reach its first cell: {_last(outcome.said) or outcome.ended}."
-                return _failed(student_id, newest, why) | {"rights": result["rights"], "starved": True}
+                another = f"{newest} is of another exercise: {clean(str(said['stem']), 40)}."
+                result |= {"status": "another", "reports": [clean(another, 400)]}
+    if result["status"] == "graded":
+        job, hints = submissions.job(cells, pristine)
+        files = {"data.json": text, "sheet.json": json.dumps(about | {"student": student_id})}
+        if said.get("student") not in (None, "", student_id):
+            result["reports"].append(f"The notebook was handed out to {clean(str(said['student']), 40)}.")
+        run = _run_bare if settings.bare else sandbox.run
+        outcome = run(job, files, settings.limits)
+        came = returned.read(outcome.lines, key.questions)
+        result |= {
+            "starved": outcome.ended == "machine" or outcome.starved or came.starved,
+            "ended": outcome.ended,
+            "seconds": outcome.seconds,
+            "memory_mb": outcome.memory_mb,
+            "hints": hints,
+        }
+        result["reports"] += [_ENDED[outcome.ended]] if outcome.ended in _ENDED else []
+        result["reports"] += came.notes + [f"What came back was not in order: {why}." for why in came.refused]
+        if outcome.ended == "machine":
+            result["status"] = "failed"
+        slow = [number for number, (kind, *_) in came.errors.items() if kind == "CellTimeout"]
+        result["reports"] += [f"A cell of question {number} ran too long." for number in slow if number]
+        if not came.begun and outcome.ended != "machine":  # run once more, and then for the lecturer to look at
+            why = f"The sandbox did not reach its first cell: {_last(outcome.said) or outcome.ended}."
+            return _failed(student_id, newest, why) | {"rights": result["rights"], "starved": True}
     for number, question in key.questions.items():
         out_of = settings.points.get(number, 1.0)
         try:
@@ -331,8 +334,13 @@ def _last(text):
 
 def _run_bare(job, files, limits):
     """As `sandbox.run`, with nothing around it but a folder of its own and the limits."""
+    import signal
     import subprocess
     import tempfile
+
+    def leave(*_):
+        process.kill()
+        os._exit(1)
 
     with tempfile.TemporaryDirectory() as folder:
         for name, content in (files | {"run.json": json.dumps(job)}).items():
@@ -342,23 +350,32 @@ def _run_bare(job, files, limits):
         command = [sys.executable, "-B", script, json.dumps(limits.for_the_inside() | {"rlimits": {}})]
         ended = "finished"
         process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # fmt: skip
+        # A bubblewrap ends with the process that started it; this does not by itself.
+        previous = signal.signal(signal.SIGTERM, leave)
         try:
             lines, _ = process.communicate(timeout=limits.seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             lines, ended = process.communicate()[0], "time"
+        finally:
+            signal.signal(signal.SIGTERM, previous)
     if ended == "finished" and b'"finished": true' not in lines[-200:]:
         ended = "died"
     return sandbox.Outcome(lines[: limits.answers_kb << 10], ended, "", time.monotonic() - began, 0.0)
 
 
-def _describe(result, student, attempts, due):
-    """Add what does not depend on the content: name, lateness, attempts."""
+def _describe(result, student, attempts, others, due):
+    """Add what does not depend on the content: name, lateness, attempts, files that are no notebooks."""
     result |= {"name": student.name, "email": student.email, "attempts": len(attempts), "late": False, "handed_in": ""}
     if attempts:
         when = datetime.fromtimestamp(attempts[0].handed_in).astimezone()
         result["handed_in"] = when.isoformat(timespec="seconds")
         result["late"] = due is not None and when > (due if due.tzinfo else due.astimezone())
+    elif others:
+        what = f"{submissions.some(others)} {'is no notebook' if len(others) == 1 else 'are no notebooks'}"
+        packed = any(name.lower().endswith((".zip", ".7z", ".rar", ".gz")) for name in others)
+        inside = "; what is packed in a file is not looked at" if packed else ""
+        result |= {"status": "no notebook", "reports": [f"{what}{inside}."]}
     if len(attempts) > 1:
         others = ", ".join(clean(attempt.path, 200) for attempt in attempts[1:4])
         result["hints"] = [*result["hints"], f"{len(attempts)} notebooks were handed in; the last one counts, not {others}."]  # fmt: skip

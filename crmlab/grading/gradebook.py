@@ -7,13 +7,34 @@ from pathlib import Path
 from crmlab.course import notebooks
 from crmlab.grading.roster import defused
 
-__all__ = ["write", "total"]
+__all__ = ["write", "total", "STATUS", "SIGNS", "IN_VAIN"]
 
 STATUS = {
     "graded": "graded",
     "missing": "nothing handed in",
+    "no notebook": "no notebook in it",
     "unreadable": "not readable",
+    "another": "of another exercise",
     "failed": "to be looked at by hand",
+}
+
+# What was handed in and cannot be marked: what the student is told to do.
+IN_VAIN = {
+    "no notebook": "Hand in the notebook itself, the file that ends with .ipynb.",
+    "unreadable": "Open your copy in JupyterLab, save it, and hand it in again.",
+    "another": "Hand in the notebook of this exercise.",
+}
+
+# A verdict in a word and a colour.
+SIGNS = {
+    "right": ("Right", "#00664b"),
+    "near": ("Nearly", "#7a5c00"),
+    "part": ("Partly", "#7a5c00"),
+    "mistake": ("A known mistake", "#a33c00"),
+    "shape": ("Not the form asked for", "#a33c00"),
+    "wrong": ("Not right", "#a33c00"),
+    "error": ("Your code stopped", "#a33c00"),
+    "blank": ("No answer", "#555555"),
 }
 
 
@@ -27,8 +48,8 @@ def write(out, stem, results, numbers, key, settings):
 
     The first has a row a student: id, name, e-mail, status, late, when handed in, the file that counts, the points of each
     question, their sum and what they are out of, and the verdicts. The second has what Moodle's *Grades, Import, CSV file* maps:
-    the id number, the e-mail, the grade and a feedback. In both, text that a spreadsheet would take for a formula begins with an
-    apostrophe.
+    the id number, the e-mail, the grade and a feedback; a hyphen is Moodle's word for no grade. In both, text that a spreadsheet
+    would take for a formula begins with an apostrophe.
     """
     out_of = sum(settings.points.get(number, 1.0) for number in numbers)
     head = ["student_id", "name", "email", "status", "late", "handed_in", "notebooks", "file"]
@@ -49,10 +70,16 @@ def write(out, stem, results, numbers, key, settings):
     # A mark of Excel's, so that it reads the names as they are.
     _write(Path(out) / "gradebook.csv", head, rows, "\ufeff")
     platform = [
-        [one["student_id"], one["email"], one["name"], f"{total(one):g}", _in_words(one)]
+        [
+            one["student_id"],
+            one["email"],
+            one["name"],
+            f"{total(one):g}" if one["status"] == "graded" else "-",
+            _in_words(one),
+        ]
         for one in results
-        # No grade is imported where nothing was marked: the platform keeps what it has.
-        if one["status"] in ("graded", "unreadable")
+        # Of the others nothing is imported: the platform keeps what it has.
+        if one["status"] == "graded" or one["status"] in IN_VAIN
     ]
     _write(
         Path(out) / "moodle.csv", ["ID number", "Email address", "Full name", stem, f"{stem} feedback"], platform, ""
@@ -60,10 +87,15 @@ def write(out, stem, results, numbers, key, settings):
 
 
 def _in_words(result):
-    if result["status"] == "unreadable":
-        return "Your notebook could not be read. Please hand it in again."
-    named = ", ".join(f"question {m['question']}: {m['verdict']}" for m in result["marks"] if m["verdict"] != "right")
-    return f"Not fully right: {named}." if named else "All right."
+    late = " Handed in late." if result["late"] else ""
+    if result["status"] in IN_VAIN:
+        return f"Not marked: {STATUS[result['status']]}. {IN_VAIN[result['status']]}{late}"
+    named = "; ".join(
+        f"question {mark['question']}: {SIGNS[mark['verdict']][0].lower()}"
+        for mark in result["marks"]
+        if mark["verdict"] != "right"
+    )
+    return (f"Not fully right. {named[0].upper()}{named[1:]}." if named else "All right.") + late
 
 
 def _write(path, head, rows, mark):

@@ -5,8 +5,7 @@ import io
 import json
 import re
 import zipfile
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures import as_completed
 from pathlib import Path
 
 import nbformat
@@ -19,7 +18,7 @@ from crmlab.course.check import load_key
 from crmlab.course.environment import SetupError
 from crmlab.course.notebooks import LessonError
 from crmlab.course.sheet import common_name
-from crmlab.grading import answers
+from crmlab.grading import answers, workers
 from crmlab.grading.roster import ClassFolder, out_folder, read_roster, safe_name
 
 __all__ = ["handout", "sheet_notebook", "exercises_folder"]
@@ -135,9 +134,6 @@ def handout(stem, roster, out, exercises=None, jobs=2, nbgrader=False):
         plainly = sheet_notebook(stem, folder)
     except (ValueError, LessonError) as error:
         raise SetupError(str(error)) from None
-    names = [safe_name(student.student_id).casefold() for student in students]
-    if len(set(names)) < len(names):
-        raise SetupError("two student ids differ only in capitals: their files would not.")
     lecturer = ClassFolder(roster, create=True)
     out = Path(out) / stem
     about = about_sheet(key, stem)
@@ -180,21 +176,16 @@ def _all_data(lecturer, stem, folder, students, jobs):
     """The data of every student as text, made by several processes."""
     missing = [one.student_id for one in students if not lecturer.data_file(stem, one.student_id).exists()]
     if missing:
-        with (
-            tqdm(total=len(missing), unit="student", desc="Data", disable=None) as bar,
-            ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool,
-        ):
+        bar = tqdm(total=len(missing), unit="student", desc="Data", disable=None)
+        with bar, workers.pool(jobs) as pool:
             roster = str(lecturer.path.with_suffix(".csv"))
             # In pieces: a process reads the key once a piece.
             pieces = [missing[start : start + 8] for start in range(0, len(missing), 8)]
-            running = {pool.submit(_make, roster, stem, str(folder), piece): len(piece) for piece in pieces}
-            try:
-                for done in as_completed(running):
-                    done.result()
-                    bar.update(running[done])
-            except KeyboardInterrupt:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+            with workers.undisturbed():
+                running = {pool.submit(_make, roster, stem, str(folder), piece): len(piece) for piece in pieces}
+            for done in as_completed(running):
+                done.result()
+                bar.update(running[done])
     return {one.student_id: lecturer.data_file(stem, one.student_id).read_text(encoding="utf-8") for one in students}
 
 

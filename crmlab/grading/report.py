@@ -5,8 +5,9 @@ from collections import Counter
 
 import numpy as np
 
-from crmlab.grading.feedback import FOOT, HEAD, SIGNS
-from crmlab.grading.gradebook import STATUS, total
+from crmlab.grading import submissions
+from crmlab.grading.feedback import FOOT, HEAD
+from crmlab.grading.gradebook import SIGNS, STATUS, total
 
 __all__ = ["page", "summary"]
 
@@ -19,7 +20,7 @@ def summary(results, nobody, found, out, seconds):
     if odd:
         lines.append(f"{odd} to be looked at: the report says why.")
     if nobody:
-        lines.append(f"{len(nobody)} files are nobody's: {', '.join(name for name, _ in nobody[:3])}.")
+        lines.append(f"Nobody's, and not marked: {submissions.some([name for name, _ in nobody])}.")
     if found:
         lines.append(f"{len(found)} pairs of students whose answers fit the other's data.")
     lines.append(f"In {out}: gradebook.csv, moodle.csv, report.html, feedback/ with a page a student.")

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import json
 import os
 import re
@@ -40,32 +41,101 @@ class Student:
 def read_roster(path):
     """The students of a CSV file with the columns student_id and, if you like, name, email and submission.
 
+    Columns may be parted by commas, semicolons or tabs; capitals and spaces in their names do not matter. Other columns are
+    named and left out.
+
     Raises
     ------
     SetupError
-        If the file is not there, has no such column or no rows, or an id is missing, repeated or not usable.
+        If the file is not there, is not UTF-8, has no such column or no rows, a row has more cells than there are columns, or
+        an id is missing, repeated or not usable.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SetupError(f"the roster {path} cannot be read: {error}. It is a CSV file in UTF-8.") from None
-    dialect = ";" if text.split("\n")[0].count(";") > text.split("\n")[0].count(",") else ","
-    rows = list(csv.DictReader(text.splitlines(), delimiter=dialect))
-    if not rows or "student_id" not in rows[0]:
-        raise SetupError(f"the roster {path} needs a first line with the column student_id, and a row a student.")
-    students = [
-        Student(**{column: (row.get(column) or "").strip() for column in _COLUMNS if column in row}) for row in rows
-    ]
-    ids = [student.student_id for student in students]
-    for problem, bad in (
-        ("without a student_id", [str(n) for n, one in enumerate(ids, start=2) if not one]),
-        ("a student_id twice", sorted({one for one in ids if one and ids.count(one) > 1})),
-        ("a student_id that begins with = + - @ or a full stop, or has a quotation mark, a slash or a control character", [one for one in ids if _BAD.search(one)]),
-    ):  # fmt: skip
-        if bad:
-            raise SetupError(f"the roster {path} has {len(bad)} row(s) with {problem}: {', '.join(bad[:3])}.")
+    head, rows = _table(path, _text(path))
+    columns = [re.sub(r"[\s-]+", "_", name.strip().casefold()) for name in head]
+    for column in _COLUMNS:
+        if columns.count(column) > 1:
+            raise SetupError(f"the roster {path} has the column {column} twice.")
+    if "student_id" not in columns or not rows:
+        found = ", ".join(name.strip() for name in head if name.strip()) or "nothing"
+        what = f"its first line has {found}" if "student_id" not in columns else "it has no other line"
+        raise SetupError(
+            f"the roster {path} needs a first line with the column student_id, and a row a student; {what}."
+        )
+    long = [(line, cells) for line, cells in rows if any(cell.strip() for cell in cells[len(head) :])]
+    if long:
+        raise SetupError(
+            f"the roster {path} has more cells than columns in {_lines([line for line, _ in long])}, such as {', '.join(long[0][1])[:100]!r}. "
+            'A cell that holds a comma of its own stands between quotation marks: "Able, Ann".'
+        )
+    students = []
+    for _, cells in rows:
+        row = {column: cell.strip() for column, cell in zip(columns, cells)}
+        row["name"] = " ".join(row.get("name", "").split())  # which may be written on two lines
+        students.append(Student(**{column: row.get(column, "") for column in _COLUMNS}))
+    _usable(path, students, [line for line, _ in rows])
+    unused = [name.strip() for name, column in zip(head, columns) if name.strip() and column not in _COLUMNS]
+    if unused:
+        print(f"Of the roster these columns are not used: {', '.join(unused)}.")
     return students
+
+
+def _text(path):
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SetupError(f"the roster {path} cannot be read: {error.strerror}.") from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise SetupError(f"the roster {path} is not in UTF-8 (line {line}). In Excel: Save As, CSV UTF-8.") from None
+
+
+def _table(path, text):
+    """The cells of the first line, and those of each other with the number of its line; empty lines are left out."""
+    first = text.split("\n")[0]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
+    rows, begins = [], 1
+    try:
+        for cells in reader:
+            rows.append((begins, cells))
+            begins = reader.line_num + 1
+    except csv.Error as error:
+        raise SetupError(
+            f"the roster {path} cannot be read from line {begins}: {error}. Is a quotation mark missing there?"
+        ) from None
+    rows = [(line, cells) for line, cells in rows if any(cell.strip() for cell in cells)]
+    return (rows[0][1], rows[1:]) if rows else ([], [])
+
+
+def _usable(path, students, lines):
+    """Refuse ids that are missing, not usable or not told apart."""
+    empty = [line for line, student in zip(lines, students) if not student.student_id]
+    if empty:
+        raise SetupError(f"the roster {path} has no student_id in {_lines(empty)}.")
+    bad = [(line, student.student_id) for line, student in zip(lines, students) if _BAD.search(student.student_id)]
+    if bad:
+        raise SetupError(
+            f"the roster {path} has a student_id that begins with = + - @ or a full stop, or has a quotation mark, a slash or a control character, "
+            f"in {_lines([line for line, _ in bad])}: {', '.join(repr(one) for _, one in bad[:3])}."
+        )
+    seen = {}
+    for line, student in zip(lines, students):
+        # Files of the two would not be told apart everywhere.
+        earlier = seen.setdefault(safe_name(student.student_id).casefold(), (line, student.student_id))
+        if earlier[0] != line:
+            what = (
+                f"the student_id {student.student_id} twice"
+                if earlier[1] == student.student_id
+                else f"two ids that differ only in capitals, {earlier[1]} and {student.student_id}"
+            )
+            raise SetupError(f"the roster {path} has {what}, in lines {earlier[0]} and {line}.")
+
+
+def _lines(numbers):
+    named = ", ".join(map(str, numbers[:5])) + (" and others" if len(numbers) > 5 else "")
+    return f"line {named}" if len(numbers) == 1 else f"lines {named}"
 
 
 def safe_name(student_id):
@@ -79,7 +149,7 @@ def safe_name(student_id):
 def defused(value):
     """A value for a CSV file that a spreadsheet will not take for a formula."""
     text = re.sub(r"[\x00-\x1f\x7f]+", " ", str(value))
-    return f"'{text}" if re.match(r"\s*[=+\-@|%]", text) and not re.fullmatch(r"-?[\d.]+", text) else text
+    return f"'{text}" if re.match(r"\s*[=+\-@|%]", text) and not re.fullmatch(r"-?[\d.]*", text) else text
 
 
 def out_folder(path):

@@ -1,5 +1,6 @@
 """What students handed in: found, told apart by student, read without trust, and made into a job for the sandbox."""
 
+import json
 import os
 import re
 import stat
@@ -39,9 +40,10 @@ class Attempt:
 
 @dataclass
 class Collected:
-    """Attempts by student id, the last one first; files that are nobody's, each with the reason."""
+    """Attempts by student id, the last one first; their files that are no notebooks; files that are nobody's, each with the reason."""
 
     attempts: dict = field(default_factory=dict)
+    others: dict = field(default_factory=dict)
     nobody: list = field(default_factory=list)
 
 
@@ -67,10 +69,15 @@ def collect(folder, students, stem=None):
         raise SetupError(f"there is no folder {folder} with submissions.")
     found = Collected()
     try:
-        listed = sorted(_notebooks(folder, found.nobody))
+        listed = sorted(_files(folder, found.nobody))
     except OSError as error:
         raise SetupError(f"the folder {folder} cannot be read: {error.strerror}.") from None
-    for relative, when in listed:
+    others = {}
+    for relative, when, notebook in listed:
+        if not notebook:
+            place, below, _ = relative.partition("/")
+            others.setdefault(place if below else os.path.splitext(place)[0], []).append(clean(relative, 200))
+            continue
         owners = _owners(relative.split("/")[0], students, stem)
         if len(owners) == 1:
             found.attempts.setdefault(owners[0].student_id, []).append(Attempt(relative, when))
@@ -82,13 +89,24 @@ def collect(folder, students, stem=None):
                     f"could be of {whose}" if owners else "its name holds nobody's id, name or submission",
                 )
             )
+    for place, names in others.items():
+        owners = _owners(place, students, stem)
+        if len(owners) == 1:
+            found.others.setdefault(owners[0].student_id, []).extend(names)
+        else:
+            found.nobody.append((some(names), "no notebook (.ipynb), and nobody's"))
     for attempts in found.attempts.values():
         attempts.sort(key=lambda attempt: (attempt.handed_in, attempt.path), reverse=True)
     return found
 
 
-def _notebooks(folder, closed, above="", depth=0):
-    """Paths and times of all notebooks; folders that cannot be looked into come to `closed`."""
+def some(names):
+    """The first of some names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _files(folder, closed, above="", depth=0):
+    """Paths and times of all files that are not hidden, and whether each is a notebook; folders that cannot be looked into come to `closed`."""
     with os.scandir(folder) as entries:
         for entry in entries:
             name = above + entry.name
@@ -99,11 +117,13 @@ def _notebooks(folder, closed, above="", depth=0):
                     closed.append((clean(name, 200), f"it is a folder below {_DEEP} others"))
                     continue
                 try:
-                    yield from _notebooks(entry.path, closed, name + "/", depth + 1)
+                    yield from _files(entry.path, closed, name + "/", depth + 1)
                 except OSError as error:
                     closed.append((clean(name, 200), f"the folder cannot be read ({error.strerror})"))
-            elif (entry.name.endswith(".ipynb") and not entry.name.startswith("._")) or entry.is_symlink():
-                yield name, entry.stat(follow_symlinks=False).st_mtime
+                continue
+            notebook = entry.is_symlink() or (entry.name.endswith(".ipynb") and not entry.name.startswith("._"))
+            if notebook or not entry.name.startswith("."):
+                yield name, entry.stat(follow_symlinks=False).st_mtime, notebook
 
 
 def _owners(name, students, stem=None):
@@ -134,7 +154,9 @@ def read_notebook(folder, relative):
     text = _read(folder, relative)
     try:
         found = plain.strict_json(text.decode("utf-8-sig"), numbers=False)
-    except (ValueError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise Unreadable("the file is cut short or damaged" if text else "the file is empty") from None
+    except ValueError as error:
         raise Unreadable(f"it is no notebook: {str(error)[:100]}") from None
     cells = found.get("cells") if isinstance(found, dict) else None
     if not isinstance(cells, list):

@@ -8,6 +8,8 @@ from crmlab.course.check import Key
 from crmlab.delivered_value import COST, VALUE
 
 key = Key("01_delivered_value")
+# The section of the lesson to read, where the words of a question would lead to another.
+key.read_again = {"2": "The other way: ask for ratings", "3": "The bank: an experiment"}
 
 _EIGHT = " + ".join(VALUE + COST)
 

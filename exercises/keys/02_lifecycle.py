@@ -6,6 +6,8 @@ from crmlab import lifecycle, simulate
 from crmlab.course.check import Key
 
 key = Key("02_lifecycle")
+# The section of the lesson to read, where the words of a question would lead to another.
+key.read_again = {"6": "Who goes where"}
 
 SILENCE = 60
 

@@ -6,6 +6,8 @@ from crmlab import loyalty, simulate
 from crmlab.course.check import Key
 
 key = Key("04_loyalty")
+# The section of the lesson to read, where the words of a question would lead to another.
+key.read_again = {"1": "Five reasons to stay"}
 
 ATTITUDE, PATRONAGE = 4.25, 0.5
 FORMULA = "price + promotion"

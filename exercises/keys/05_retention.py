@@ -11,6 +11,8 @@ from crmlab.course.check import Key
 from crmlab.likelihood import BoundaryWarning
 
 key = Key("05_retention")
+# The section of the lesson to read, where the words of a question would lead to another.
+key.read_again = {"3": "Leavers leave"}
 
 
 @key.data
