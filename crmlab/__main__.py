@@ -206,8 +206,8 @@ def _seconds(word):
 
 
 def _megabytes(word):
-    if not word.isdecimal() or int(word) < 512:
-        raise argparse.ArgumentTypeError(f"{word!r} is not a whole number of megabytes, 512 or more, such as 2048")
+    if not word.isdecimal() or int(word) < 1024:  # in less the kit itself does not run
+        raise argparse.ArgumentTypeError(f"{word!r} is not a whole number of megabytes, 1024 or more, such as 2048")
     return int(word)
 
 

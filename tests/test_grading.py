@@ -733,7 +733,7 @@ def test_the_commands(big_class, tmp_path, capsys):
     assert main([*words, "--points", "9=2"]) == 1 and "points for question 9" in capsys.readouterr().err
     for option, word, says in [
         ("--points", "x", "QUESTION=POINTS, such as 3=2"), ("--due", "gestern", "such as 2026-12-01T18:00"), ("--near", "2", "share between 0 and 1"),
-        ("--seconds", "-1", "seconds between 1 and"), ("--seconds", "nan", "seconds between 1 and"), ("--memory", "0", "megabytes, 512 or more"),
+        ("--seconds", "-1", "seconds between 1 and"), ("--seconds", "nan", "seconds between 1 and"), ("--memory", "0", "megabytes, 1024 or more"),
     ]:  # fmt: skip
         with pytest.raises(SystemExit):
             main([*words, option, word])
