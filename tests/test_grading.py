@@ -487,7 +487,7 @@ def test_what_to_read_is_where_the_lesson_speaks_of_it():
     assert '"Leavers leave"' in found["3"]  # and not where activity is followed
     for stem in check.keys():
         lesson = (environment.root() / "notebooks" / "src" / f"{stem}.md").read_text(encoding="utf-8")
-        for number, section in getattr(load_key(stem), "read_again", {}).items():
+        for number, section in load_key(stem).read_again.items():
             assert number in load_key(stem).questions and f"## {section}\n" in lesson, (stem, number)
     assert feedback.sections("99_none", environment.root() / "exercises") == {}
 

@@ -201,6 +201,7 @@ class Key:
     def __init__(self, stem):
         self.stem = stem
         self.questions = {}
+        self.read_again = {}  # the section of the lesson that a question sends back to, where the hint does not show it
 
     def data(self, make):
         """Decorate the function that makes a student's data from a seeded ``numpy.random.Generator``."""

@@ -99,7 +99,7 @@ def sections(stem, folder):
     spread = Counter(word for _, words in titled for word in words)
     name = titled[0][0] if titled else ""
     found, key = {}, load_key(stem, folder / "keys")
-    named = getattr(key, "read_again", {})
+    named = key.read_again
     for number, question in key.questions.items():
         asked = set(_words(f"{question.hint} {question.explanation}"))
 
