@@ -65,7 +65,7 @@ def ours(work, out, ids, jobs):
     with contextlib.redirect_stdout(io.StringIO()):
         grade.grade(work / "handed in", roster, work / out, stem=STEM, jobs=jobs)
     seconds = time.perf_counter() - began
-    results = [json.loads(file.read_text()) for file in (work / out / "results").glob("*.json")]
+    results = [json.loads(file.read_text()) for file in (work / out / STEM / "results").glob("*.json")]
     assert len(results) == len(ids) and all(mark["points"] == 1 for one in results for mark in one["marks"])
     return seconds, max(one["memory_mb"] for one in results)
 
