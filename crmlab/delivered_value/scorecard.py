@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from crmlab import style, tables
-from crmlab.arguments import one_of
+from crmlab.arguments import one_of, whole_number
 from crmlab.likelihood import normal_quantile
 
 __all__ = ["VALUE", "COST", "scorecard", "Scorecard"]
@@ -410,8 +410,7 @@ class Scorecard:
             proportions (NaN where no weight between 0 and 1 does it). ``.attrs["share_ahead"]`` is the share of the drawn sets of weights under
             which the firm is ahead; ``.attrs["difference"]`` the difference in delivered value under the weights as they are.
         """
-        if isinstance(draws, bool) or not isinstance(draws, (int, np.integer)) or draws < 1:
-            raise ValueError(f"draws= is a whole number, 1 or more; got {draws!r}.")
+        whole_number("draws", draws)
         gain = self._signs * self.profile(firm, rival)["difference"].to_numpy()[:-1]
         weight = self.weights.to_numpy()
         total = weight @ gain

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from crmlab import counting, style, tables
-from crmlab.arguments import one_of
+from crmlab.arguments import one_of, whole_number
 from crmlab.lifecycle.checks import as_numbers
 
 __all__ = ["PHASES", "PhaseRule", "phase_episodes", "phase_stays", "rule_sensitivity", "plot_episodes"]
@@ -80,9 +80,7 @@ class PhaseRule:
             ("stable_days", 1),
             ("silence_days", 1),
         ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-                raise ValueError(f"{name}= is a whole number, {least} or more; got {value!r}.")
+            whole_number(name, getattr(self, name), least)
         if self.stable_purchases <= self.build_up_purchases:
             raise ValueError(
                 f"stable_purchases= ({self.stable_purchases}) is more than build_up_purchases= ({self.build_up_purchases}): "

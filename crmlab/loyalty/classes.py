@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import optimize, special
 
 from crmlab import style
-from crmlab.arguments import one_of
+from crmlab.arguments import one_of, whole_number
 from crmlab.likelihood import LikelihoodResult, normal_quantile, wald_table, warn_boundary
 from crmlab.loyalty._customers import each_once
 from crmlab.loyalty._newton import inverse
@@ -79,8 +79,8 @@ def fit_classes(scores, classes, items=None, kind="continuous", starts=10, seed=
     [0.25, 0.19, 0.17, 0.15, 0.14, 0.09]
     """
     one_of("kind", kind, ("continuous", "binary"))
-    _whole("classes", classes)
-    _whole("starts", starts)
+    whole_number("classes", classes)
+    whole_number("starts", starts)
     x, items = _door(scores, items, kind)
     if len(scores) <= classes:
         raise ValueError(f"{classes} classes take more customers than that; there are {len(scores)}.")
@@ -176,11 +176,6 @@ def _standard(x, kind):
         return x, np.zeros(x.shape[1]), np.ones(x.shape[1])
     centre, scale = x.mean(axis=0), x.std(axis=0)
     return (x - centre) / scale, centre, scale
-
-
-def _whole(name, value):
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name}= is a whole number, 1 or more; got {value!r}.")
 
 
 def _stepmix(cells, count, classes, kind, starts, seed):
@@ -476,7 +471,7 @@ def select_classes(scores, most=8, items=None, kind="continuous", starts=5, seed
     >>> bool(table["bic"].is_monotonic_decreasing)
     True
     """
-    _whole("most", most)
+    whole_number("most", most)
     rows = {}
     for k in range(1, most + 1):
         with warnings.catch_warnings():
@@ -574,7 +569,7 @@ def agreement(first, second, draws=1000, level=0.95, seed=0):
         return np.stack([np.trace(stack, axis1=-2, axis2=-1) / total, _kappa(stack), _adjusted_rand(stack)], axis=-1)
 
     normal_quantile(level)
-    _whole("draws", draws)
+    whole_number("draws", draws)
     drawn = np.random.default_rng(seed).multinomial(int(counts.sum()), counts.ravel() / counts.sum(), draws)
     drawn = measures(drawn.reshape(draws, *counts.shape).astype(float))
     low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)

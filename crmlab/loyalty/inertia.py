@@ -8,6 +8,7 @@ import pandas as pd
 from scipy import optimize, special
 
 from crmlab import style
+from crmlab.arguments import whole_number
 from crmlab.choice.likelihood import small_sample
 from crmlab.likelihood import LikelihoodResult, normal_quantile, wald_table, warn_boundary
 from crmlab.loyalty._newton import inverse, settle
@@ -108,9 +109,8 @@ def fit_brand_choice(
     >>> [float(round(fit.params["bought last time"], 1)) for fit in (naive, tastes)]
     [0.8, 0.4]
     """
-    for name, value in (("classes", classes), ("starts", starts)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"{name}= is a whole number, 1 or more; got {value!r}.")
+    whole_number("classes", classes)
+    whole_number("starts", starts)
     panel = Panel(data, formula, customer, order, alternative, chosen)
     if classes >= len(panel.ids):
         raise ValueError(

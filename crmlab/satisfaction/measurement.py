@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import optimize, stats
 
 from crmlab import style
-from crmlab.arguments import one_of
+from crmlab.arguments import one_of, whole_number
 from crmlab.design import columns_in, count_columns
 from crmlab.regression import LinearFit, fit_linear, t_quantile
 from crmlab.satisfaction.threshold import require_number
@@ -285,8 +285,7 @@ def simex(fit, data, column, error_sd, lambdas=(0.5, 1.0, 1.5, 2.0), replicates=
     lambdas = np.asarray(lambdas, dtype=float)
     if lambdas.ndim != 1 or len(np.unique(lambdas)) < 3 or not (lambdas > 0).all():
         raise ValueError(f"lambdas= are three different numbers above 0 or more; got {list(lambdas)!r}.")
-    if isinstance(replicates, bool) or not isinstance(replicates, (int, np.integer)) or replicates < 2:
-        raise ValueError(f"replicates= is a whole number, 2 or more; got {replicates!r}.")
+    whole_number("replicates", replicates, 2)
     rng = np.random.default_rng(seed)
     if not callable(fit):
         raise TypeError(

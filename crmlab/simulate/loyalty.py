@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from crmlab.arguments import one_of
+from crmlab.arguments import one_of, whole_number
 
 __all__ = ["loyalty_panel", "loyalty_posterior", "brand_choices", "LoyaltyPanel", "LOYALTY"]
 
@@ -116,8 +116,7 @@ def loyalty_panel(customers=2000, weeks=40, follow=24, error_sd=None, seed=None)
     >>> panel.customers["type"].value_counts(normalize=True).round(2).head(3).to_dict()
     {'inertia': 0.24, 'benefit': 0.21, 'trust': 0.19}
     """
-    if isinstance(customers, bool) or not isinstance(customers, (int, np.integer)) or customers < 1:
-        raise ValueError(f"customers= is a whole number, 1 or more; got {customers!r}.")
+    whole_number("customers", customers)
     if weeks < 2:
         raise ValueError(f"weeks= are 2 or more; got {weeks!r}.")
     rng = np.random.default_rng(seed)
